@@ -1,0 +1,8 @@
+# make demo
+#
+# Refocuses the trained baseline. It differs from its control in these lines and nothing else.
+_base_ = './ssdlite_mobilenetv2_control_demo.py'
+
+custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
+default_hooks = dict(refconv=dict(type='RefConvHook'))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

@@ -1,0 +1,8 @@
+# python tools/train.py configs/voc/ssd300_mobilenetv2_refconv-from-imagenet_voc0712.py
+#
+# Refocuses the ImageNet kernels while the task is learnt; its control is the baseline.
+_base_ = './ssd300_mobilenetv2_voc0712.py'
+
+custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
+default_hooks = dict(refconv=dict(type='RefConvHook'))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

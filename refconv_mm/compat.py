@@ -1,0 +1,100 @@
+"""Faults of the libraries that we plug into: one entry each, applied only to the versions concerned.
+
+Each entry says what is wrong, where it was reported, and what is done. `apply()` may be called at any time
+and any number of times; an entry for a library that is not imported does nothing, because importing mmdet
+for the sake of a patch would cost every segmentation user seconds.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any
+
+import torch
+from packaging.version import Version
+
+from .versions import installed
+
+
+def ssd_head_loss_cls() -> bool:
+    """mmdet 3.2 and 3.3: `SSDHead` never sets `loss_cls`, which `predict_by_feat` reads, so no SSD evaluates.
+
+    open-mmlab/mmdetection#11063, #11780. A class attribute of None is what the reader needs.
+    """
+    module = sys.modules.get('mmdet.models.dense_heads.ssd_head')
+    have = installed('mmdet')
+    if module is None or have is None or not Version('3.2') <= have < Version('3.4'):
+        return False
+    if not hasattr(module.SSDHead, 'loss_cls'):
+        module.SSDHead.loss_cls = None
+    return True
+
+
+def mmengine_checkpoint_globals() -> bool:
+    """mmengine up to 0.10.7 under torch 2.6 and newer can't load the checkpoints it writes (`weights_only=True`).
+
+    open-mmlab/mmengine#1655, #1650. The protection stays on; what mmengine stores is allowed.
+    """
+    torch.serialization.add_safe_globals(list(checkpoint_globals()))
+    return True
+
+
+def _statistic(cls: type, name: str) -> object:
+    """What a stored log buffer asks of `getattr`: its own four statistics. Nothing else is handed out."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if cls is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'GLOBAL getattr on {cls!r}, {name!r} is not what mmengine stores')
+    return getattr(HistoryBuffer, name)
+
+
+def checkpoint_globals() -> list:
+    """What mmengine puts into a checkpoint beside tensors and builtins: its log buffers, of numpy arrays.
+
+    The buffers store their methods by way of `getattr`, which must not be allowed as it is: with it a file could
+    reach everything. It is answered by a function that knows the four methods only.
+    """
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # type: ignore[attr-defined]
+    dtypes = {type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
+    entries: list = [HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=str)]
+    for name in ('_reconstruct', 'scalar'):
+        function = getattr(multiarray, name)
+        # numpy 1 and 2 name the module differently; a file of either loads under either.
+        entries += [(function, f'numpy.core.multiarray.{name}'), (function, f'numpy._core.multiarray.{name}')]
+    entries += [(_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    return entries
+
+
+def init_dist_without_gpu() -> bool:
+    """mmengine 0.10: `init_dist('pytorch')` calls `torch.cuda.set_device` also where there is no GPU, and fails.
+
+    Only where no accelerator is there: the process group is made without it.
+    """
+    from mmengine.device import get_device
+    from mmengine.dist import utils
+
+    have = installed('mmengine')
+    if have is None or have >= Version('0.11') or get_device() != 'cpu':
+        return False
+    if not hasattr(utils._init_dist_pytorch, 'refconv_original'):
+
+        def init(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+            if init_backend != 'torch':
+                raise ValueError(f'without a GPU, init_backend must be "torch", got {init_backend!r}')
+            torch.distributed.init_process_group(backend=backend, **kwargs)
+
+        init.refconv_original = utils._init_dist_pytorch  # type: ignore[attr-defined]
+        utils._init_dist_pytorch = init
+    return True
+
+
+ENTRIES = (ssd_head_loss_cls, mmengine_checkpoint_globals, init_dist_without_gpu)
+
+
+def apply() -> list[str]:
+    """Applies every entry that concerns what is installed and imported; returns their names."""
+    return [entry.__name__ for entry in ENTRIES if entry()]

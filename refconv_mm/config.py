@@ -1,0 +1,116 @@
+"""Configs: the plain one behind a refocused one, and whether a config is refocused at all."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from .layer import RefConv2d
+
+LAYER = ('RefConv', 'RefConv2d')
+BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
+HOOK = 'RefConvHook'
+_OPTIONS = [p.name for p in inspect.signature(RefConv2d).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def is_refocused_config(cfg: Config | dict) -> bool:
+    """Whether the model of a config has `conv_cfg=dict(type='RefConv')` or the builder anywhere."""
+    return _mentions(cfg.get('model', {}))
+
+
+def plain_config(cfg: Config) -> Config:
+    """The config of the fused model: no trace of refconv_mm, so it runs where that is not installed.
+
+    `conv_cfg=dict(type='RefConv')` becomes None wherever it stands (leaving the key out could bring back a
+    default that the layer never had), the builder gives way to the backbone it wraps, our hook and import go.
+
+    Args:
+        cfg: any config; it is not changed.
+
+    Returns:
+        A new config.
+    """
+    new = copy.deepcopy(cfg._cfg_dict.to_dict())
+    new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
+    if hooks := new.get('custom_hooks'):
+        new['custom_hooks'] = [hook for hook in hooks if _name(hook) != HOOK]
+    if hooks := new.get('default_hooks'):
+        new['default_hooks'] = {name: hook for name, hook in hooks.items() if _name(hook) != HOOK}
+    imports = new.get('custom_imports')
+    if imports:
+        names = imports['imports']
+        names = [names] if isinstance(names, str) else names
+        kept = [name for name in names if name.split('.')[0] != 'refconv_mm']
+        if kept:
+            imports['imports'] = kept
+        else:
+            del new['custom_imports']
+    return Config(new)
+
+
+def drop_pretrained(node: Any) -> None:
+    """Removes `Pretrained` initialisation from a model config, in place."""
+    if isinstance(node, dict):
+        if node.get('pretrained'):
+            node['pretrained'] = False if node['pretrained'] is True else None
+        init = node.get('init_cfg')
+        if _name(init) in ('Pretrained', 'PretrainedInit'):
+            node['init_cfg'] = None
+        elif isinstance(init, list | tuple):
+            node['init_cfg'] = [item for item in init if _name(item) not in ('Pretrained', 'PretrainedInit')]
+        for value in node.values():
+            drop_pretrained(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            drop_pretrained(value)
+
+
+def without_run(cfg: Config) -> Config:
+    """A config without what belongs to one run: its launcher, its start, its folder."""
+    new = copy.deepcopy(cfg)
+    new.launcher, new.load_from, new.resume = 'none', None, False
+    drop_pretrained(new.model)
+    new.pop('work_dir', None)
+    if (new.get('model_wrapper_cfg') or {}).get('device_ids', 0) is None:  # set for a launch without a GPU
+        new.pop('model_wrapper_cfg')
+    return new
+
+
+def _imported(key: str, value: Any) -> bool:
+    """What `import` statements leave among the values of a new-style config: objects, or their dotted names."""
+    if isinstance(value, str):
+        return value.endswith(f'.{key}')
+    return inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value)
+
+
+def _name(cfg: Any) -> str:
+    """The type in a config dict, without its scope; '' where there is none."""
+    type_ = cfg.get('type', '') if isinstance(cfg, dict | ConfigDict) else ''
+    return (type_ if isinstance(type_, str) else getattr(type_, '__name__', str(type_))).rpartition('.')[2]
+
+
+def _mentions(node: Any) -> bool:
+    if _name(node) in LAYER + BUILDER:
+        return True
+    if isinstance(node, dict | ConfigDict):
+        return any(_mentions(value) for value in node.values())
+    return isinstance(node, list | tuple) and any(_mentions(value) for value in node)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return type(node)(_plain(value) for value in node)
+    if inspect.isclass(node) or inspect.isfunction(node):
+        return f'{node.__module__}.{node.__qualname__}'  # new-style configs; a file can hold the name only
+    if not isinstance(node, dict):
+        return node
+    if _name(node) in BUILDER:
+        extra = {key: node[key] for key in ('pretrained', 'init_cfg') if node.get(key) is not None}
+        return _plain({**node['backbone'], **extra})
+    if _name(node) in LAYER:
+        rest = {key: _plain(value) for key, value in node.items() if key not in [*_OPTIONS, 'type']}
+        return {'type': 'Conv2d', **rest} if rest else None
+    return {key: _plain(value) for key, value in node.items()}

@@ -1,0 +1,6 @@
+"""Made data sets for the demo and the tests, in the layouts that users have."""
+
+from .scenes import make_cityscapes
+from .shapes import SHAPES, make_voc
+
+__all__ = ['SHAPES', 'make_cityscapes', 'make_voc']

@@ -1,0 +1,3 @@
+from .refconv_hook import RefConvHook
+
+__all__ = ['RefConvHook']

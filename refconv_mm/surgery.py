@@ -1,0 +1,248 @@
+"""refocus(model) and fuse(model), each the inverse of the other, and the report that both return."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from mmengine.model import is_model_wrapper
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from .layer import RefConv2d
+from .maps import check_options
+from .targets import KINDS, kind_of, select
+
+# Hooks that a user hung on a convolution go on hanging on its replacement.
+_HOOKS = (
+    '_forward_pre_hooks',
+    '_forward_pre_hooks_with_kwargs',
+    '_forward_hooks',
+    '_forward_hooks_with_kwargs',
+    '_forward_hooks_always_called',
+    '_backward_pre_hooks',
+    '_backward_hooks',
+    '_is_full_backward_hook',
+    '_state_dict_hooks',
+    '_state_dict_pre_hooks',
+    '_load_state_dict_pre_hooks',
+    '_load_state_dict_post_hooks',
+)
+
+
+@dataclass
+class Row:
+    """One matched layer. `before` and `after` count the layer's trainable parameters."""
+
+    name: str
+    kernel: str
+    kind: str
+    form: str
+    before: int
+    after: int
+    note: str = ''
+
+
+@dataclass
+class Report:
+    """What a surgery did, or would do.
+
+    Attributes:
+        action: `'refocus'` or `'fuse'`.
+        rows: the matched layers.
+        skipped: reason by name, for the other convolutions.
+        params_before, params_after: trainable parameters of the whole model.
+        bytes_before, bytes_after: what training holds for them: value, gradient and one SGD momentum.
+    """
+
+    action: str
+    rows: list[Row] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    params_before: int = 0
+    params_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+    @property
+    def matched(self) -> list[str]:
+        """Names of the matched layers."""
+        return [row.name for row in self.rows]
+
+    def table(self) -> Table:
+        """The report as a rich table."""
+        table = Table(title=f'{self.action}: {len(self.rows)} layers', title_justify='left')
+        for name in ('layer', 'kernel', 'kind', 'form'):
+            table.add_column(name)
+        table.add_column('trained before', justify='right')
+        table.add_column('after', justify='right')
+        table.add_column('')
+        for row in self.rows:
+            table.add_row(row.name, row.kernel, row.kind, row.form, f'{row.before:,}', f'{row.after:,}', row.note)
+        table.add_section()
+        table.add_row('whole model', '', '', '', f'{self.params_before:,}', f'{self.params_after:,}')
+        sizes = f'{self.bytes_before / 2**20:.1f} MiB', f'{self.bytes_after / 2**20:.1f} MiB'
+        table.add_row('value, gradient, momentum', '', '', '', *sizes)
+        counts: dict[str, int] = {}
+        for reason in self.skipped.values():
+            counts[reason] = counts.get(reason, 0) + 1
+        table.caption = '; '.join(f'left alone: {n} x {reason}' for reason, n in counts.items())
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=120, color_system=None, force_terminal=False)
+        with console.capture() as capture:
+            console.print(self.table())
+        return capture.get()
+
+
+def refocus(
+    model: nn.Module,
+    include: str | Sequence[str] = '*',
+    exclude: str | Sequence[str] = (),
+    *,
+    kinds: Sequence[str] = KINDS,
+    map_k: int = 3,
+    init: str = 'zero',
+    identity: bool = True,
+    form: str = 'auto',
+    gain: float | None = None,
+    dry_run: bool = False,
+) -> Report:
+    """Turns matching convolutions into RefConv layers, in place; inverse of :func:`fuse`.
+
+    Keys, values, device, dtype, training mode, hooks and frozenness stay. Do it where the model is built: an
+    optimizer made before knows nothing of the maps.
+
+    Args:
+        model: any module; its present kernels become the bases.
+        include: globs on module names, such as `'backbone.*'`.
+        exclude: globs that win over `include`.
+        kinds: any of `'depthwise'`, `'grouped'`, `'dense'`.
+        map_k, init, identity, form, gain: as in :class:`RefConv2d`.
+        dry_run: only report.
+
+    Returns:
+        The report; `print` shows it as a table.
+
+    Raises:
+        TypeError, ValueError: a bad option, or nothing matches. The model is then as it was.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+        >>> refocus(model).matched
+        ['0']
+        >>> fuse(model).matched
+        ['0']
+        >>> type(model[0]).__name__
+        'Conv2d'
+    """
+    check_options(map_k, init, identity, form, gain)
+    chosen, skipped = select(model, include, exclude, kinds, map_k)
+    # All layers are built before the first is put in, so an error leaves the model as it was.
+    with torch.random.fork_rng(devices=[], enabled=dry_run):
+        new: dict[str, nn.Conv2d] = {
+            name: RefConv2d.from_conv2d(conv, map_k=map_k, init=init, identity=identity, form=form, gain=gain)
+            for name, conv in chosen.items()
+        }
+    return _operate('refocus', model, chosen, new, skipped, dry_run)
+
+
+def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
+    """Writes out every RefConv layer as an ordinary convolution, in place; inverse of :func:`refocus`.
+
+    Args:
+        model: a model with RefConv layers.
+        dry_run: only report.
+
+    Returns:
+        The report.
+
+    Raises:
+        TypeError: no module.
+        ValueError: no RefConv layer, or the model is one itself; the model is then as it was.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
+    if isinstance(model, RefConv2d):
+        raise ValueError('the model is itself a RefConv layer and cannot be replaced in place; use its to_conv2d()')
+    old: dict[str, nn.Conv2d] = dict(named_refconvs(model, refocused_only=False))
+    if not old:
+        raise ValueError('no RefConv layer in the model: nothing to fuse (fused already, or built without RefConv?)')
+    new = {name: layer.to_conv2d() for name, layer in old.items() if isinstance(layer, RefConv2d)}
+    return _operate('fuse', model, old, new, {}, dry_run)
+
+
+def named_refconvs(model: nn.Module, refocused_only: bool = True) -> list[tuple[str, RefConv2d]]:
+    """RefConv layers by name; pointwise ones only on request."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, RefConv2d) and (module.is_refocused or not refocused_only)
+    ]
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model inside DDP and the like."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def layer_row(name: str, layer: nn.Conv2d, before: int, after: int) -> Row:
+    """A report row; `layer` is the refocused or, when fusing, the RefConv one."""
+    form = layer.form if isinstance(layer, RefConv2d) else 'plain'
+    size = 'x'.join(map(str, layer.kernel_size))
+    channels = f'{layer.in_channels}->{layer.out_channels}'
+    return Row(name, f'{size} {channels}', kind_of(layer), form, before, after)
+
+
+def trainable(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def trained_bytes(model: nn.Module) -> int:
+    """Bytes of value, gradient and momentum of what trains."""
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
+def _operate(
+    action: str,
+    model: nn.Module,
+    old: dict[str, nn.Conv2d],
+    new: dict[str, nn.Conv2d],
+    skipped: dict[str, str],
+    dry_run: bool,
+) -> Report:
+    report = Report(action, skipped=skipped, params_before=trainable(model), bytes_before=trained_bytes(model))
+    for name, conv in old.items():
+        if isinstance(conv, RefConv2d) and not conv.is_refocused:
+            continue  # a pointwise one: written out too, but nothing was fused
+        row = layer_row(name, new[name] if action == 'refocus' else conv, trainable(conv), trainable(new[name]))
+        row.note = '' if trainable(conv) or not any(True for _ in conv.parameters()) else 'frozen'
+        report.rows.append(row)
+    change = {
+        'params': sum(row.after - row.before for row in report.rows),
+        'bytes': sum(trained_bytes(new[n]) - trained_bytes(conv) for n, conv in old.items()),
+    }
+    report.params_after = report.params_before + change['params']
+    report.bytes_after = report.bytes_before + change['bytes']
+    if not dry_run:
+        _replace(model, {id(conv): new[name] for name, conv in old.items()})
+    return report
+
+
+def _replace(model: nn.Module, new: dict[int, nn.Conv2d]) -> None:
+    """Puts the new layers wherever the old ones stand, under every name of a shared one."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in new:
+                assert child is not None
+                for hooks in _HOOKS:  # the same dicts, so the handles that the user holds go on working
+                    if hooks in child.__dict__:
+                        new[id(child)].__dict__[hooks] = child.__dict__[hooks]
+                for hook in child._load_state_dict_pre_hooks.values():
+                    if getattr(hook, 'with_module', False):  # torch hands these a weak reference to their module
+                        hook.module = weakref.ref(new[id(child)])
+                parent._modules[name] = new[id(child)]

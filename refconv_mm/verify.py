@@ -1,0 +1,187 @@
+"""Is the plain model the refocused one? Compared on an input, layer by layer and end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from .surgery import named_refconvs
+
+# Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that
+# differ by its rounding (6e-8): a layer shows some 1e-6, fifty layers and their batch norms ten times that.
+LAYER_TOLERANCE = 1e-5
+MODEL_TOLERANCE = 1e-4
+# Folding batch norm rounds once more, where a small running variance can make the factors large.
+FOLDED_TOLERANCE = 1e-3
+
+
+class FuseError(ValueError):
+    """Something that must not be fused, or a fused model that is not the refocused one."""
+
+
+@dataclass
+class Comparison:
+    """Differences between a refocused and a plain model, relative to the largest output.
+
+    Attributes:
+        layers: by name of the RefConv layer, on the same input.
+        model: end to end.
+        outputs: what was compared end to end, `'forward'` or `'extract_feat'`.
+        shape: of the input.
+        model_tolerance: what `model` may be at most.
+    """
+
+    layers: dict[str, float] = field(default_factory=dict)
+    model: float = float('nan')
+    outputs: str = ''
+    shape: tuple[int, ...] = ()
+    model_tolerance: float = MODEL_TOLERANCE
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Name and difference of the worst layer; a NaN counts as the worst."""
+        return max(self.layers.items(), key=lambda item: float('inf') if item[1] != item[1] else item[1])
+
+    def check(self) -> None:
+        """Raises a FuseError that names the worst layer if anything is above tolerance or not finite."""
+        name, difference = self.worst
+        if not difference <= LAYER_TOLERANCE:
+            raise FuseError(
+                f'the fused model is not the refocused one: layer {name} differs by {difference:.1e} of its largest '
+                f'output (tolerance {LAYER_TOLERANCE:.0e}); nothing was written'
+            )
+        if not self.model <= self.model_tolerance:
+            raise FuseError(
+                f'the fused model is not the refocused one: end to end ({self.outputs}) it differs by '
+                f'{self.model:.1e} of the largest output (tolerance {self.model_tolerance:.0e}), while its layers '
+                f'agree; the worst of them is {name} with {difference:.1e}; nothing was written'
+            )
+
+    def __str__(self) -> str:
+        name, difference = self.worst
+        return (
+            f'{len(self.layers)} layers agree to {difference:.1e} (worst: {name}), '
+            f'end to end ({self.outputs}, input {"x".join(map(str, self.shape))}) to {self.model:.1e}'
+        )
+
+
+@torch.no_grad()
+def compare(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Comparison:
+    """Runs both models on an input.
+
+    Each RefConv layer is also compared on the input that it got, so that errors don't add up unseen; one that
+    the input never reached is compared on a random one.
+
+    Args:
+        refocused: the model with RefConv layers, in eval mode.
+        plain: the same architecture with ordinary convolutions, in eval mode.
+        inputs: normalised images, `(N, 3, H, W)`.
+
+    Raises:
+        FuseError: the refocused model does not run on the inputs.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, tuple], None]:
+        def hook(_: nn.Module, args: tuple) -> None:
+            seen.setdefault(name, args[0])
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(remember(name)) for name, layer in named_refconvs(refocused)]
+    try:
+        expected, how = _outputs(refocused, inputs)
+    except RuntimeError as error:
+        raise FuseError(
+            f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be proven: '
+            f'{error}; name the size that it takes (tools/fuse.py --shape HEIGHT WIDTH)'
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    result = Comparison(outputs=how, shape=tuple(inputs.shape))
+    for name, layer in named_refconvs(refocused):
+        kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
+        generator = torch.Generator().manual_seed(0)
+        x = seen.get(name)
+        if x is None:
+            x = torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
+        result.layers[name] = difference(layer(x), plain.get_submodule(name)(x))
+    got, _ = _outputs(plain, inputs, how)
+    differences = [difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
+    result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
+    return result
+
+
+def difference(expected: Tensor, got: Tensor) -> float:
+    """Largest difference as a share of the largest expected magnitude; NaN where either is not finite."""
+    if expected.shape != got.shape:
+        return float('inf')
+    if not expected.numel():
+        return 0.0
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    return ((expected - got).abs().max() / scale).item()
+
+
+def _outputs(model: nn.Module, inputs: Tensor, how: str | None = None) -> tuple[Any, str]:
+    """Raw outputs; the features only, where the model can't run without annotations (two-stage detectors)."""
+    if how != 'extract_feat':
+        try:
+            if not hasattr(model, 'data_preprocessor'):
+                return model(inputs), 'forward'
+            return model(inputs, mode='tensor'), 'forward'
+        except (AttributeError, TypeError, IndexError, KeyError, AssertionError):
+            if not hasattr(model, 'extract_feat') or how == 'forward':
+                raise
+    return model.extract_feat(inputs), 'extract_feat'
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320) -> Tensor:
+    """A seeded normal input of the size that a config tests with, halved until its longer side fits `limit`.
+
+    Args:
+        shape: height and width, in place of the config's.
+
+    Returns:
+        Shape `(1, C, H, W)`; sides that the config names are rounded up to multiples of 32 (pyramids want it).
+    """
+    if shape is None:
+        size = _test_size(cfg.get('test_pipeline')) or _test_size(cfg.get('test_dataloader')) or (224, 224)
+        while max(size) > limit:
+            size = (size[0] // 2, size[1] // 2)
+        shape = max(32, -(-size[0] // 32) * 32), max(32, -(-size[1] // 32) * 32)
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    channels = len(preprocessor.get('mean') or [0, 0, 0])
+    return torch.randn(1, channels, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _test_size(node: Any) -> tuple[int, int] | None:
+    """(height, width) from the last resize or crop in a pipeline."""
+    if isinstance(node, list | tuple):
+        return next((size for item in reversed(node) if (size := _test_size(item))), None)
+    if not isinstance(node, dict):
+        return None
+    value = node.get('scale') or node.get('crop_size')
+    if str(node.get('type', '')).rpartition('.')[2] in ('Resize', 'ResizeEdge', 'CenterCrop') and value:
+        if isinstance(value, int):
+            return value, value
+        if isinstance(value, list | tuple) and len(value) == 2:
+            return int(value[1]), int(value[0])
+    return next((size for item in node.values() if isinstance(item, list | dict) and (size := _test_size(item))), None)

@@ -1,0 +1,94 @@
+"""Shared by all tests: seeds, one thread where two processes run, tiny data sets and tiny runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+import refconv_mm  # noqa: F401
+from refconv_mm.data import make_cityscapes, make_voc
+
+warnings.simplefilter('ignore')
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / 'configs' / 'demo'
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def voc(tmp_path_factory) -> Path:
+    return make_voc(tmp_path_factory.mktemp('data') / 'voc', train=16, test=4, size=96)
+
+
+@pytest.fixture(scope='session')
+def city(tmp_path_factory) -> Path:
+    return make_cityscapes(tmp_path_factory.mktemp('data') / 'city', train=8, val=3, size=(64, 96))
+
+
+def tiny(name: str, root: Path, work_dir: Path, iters: int = 2, **changes) -> Config:
+    """A demo config cut down to seconds: a quarter of the width, few small images, `iters` steps."""
+    cfg = Config.fromfile(DEMO / f'{name}_demo.py')
+    cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
+    cfg.experiment_name = cfg.visualizer.name = f'{name}_{time.time_ns()}'
+    cfg.train_cfg.max_iters = iters
+    cfg.train_dataloader.batch_size = 2
+    cfg.default_hooks.checkpoint.interval = 1
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        cfg[loader].dataset.data_root = f'{root}/'
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+def segmenter(root: Path, work_dir: Path, kind: str = '_refconv', iters: int = 2, **changes) -> Config:
+    return tiny(f'deeplabv3plus_mobilenetv2-d8{kind}', root, work_dir, iters, **changes)
+
+
+def detector(root: Path, work_dir: Path, kind: str = '_refconv', iters: int = 2, **changes) -> Config:
+    return tiny(f'ssdlite_mobilenetv2{kind}', root, work_dir, iters, **changes)
+
+
+def random_checkpoint(cfg: Config, path: Path) -> Path:
+    """A plain checkpoint of a config's model with random weights, as a stand-in for a trained one."""
+    from refconv_mm.checkpoint import build_model
+    from refconv_mm.config import plain_config
+
+    model = build_model(plain_config(cfg))
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def seg_run(city, tmp_path_factory) -> dict:
+    """A finished refocused segmentation run of two steps: its config, its work dir and its start."""
+    from refconv_mm.running import build_runner, set_init
+
+    work_dir = tmp_path_factory.mktemp('seg')
+    cfg = segmenter(city, work_dir)
+    start = random_checkpoint(cfg, work_dir / 'start.pth')
+    set_init(cfg, str(start))
+    cfg.optim_wrapper.optimizer.lr = 0.2  # so that two steps leave a mark
+    build_runner(cfg).train()
+    return dict(cfg=cfg, work_dir=work_dir, start=start, last=work_dir / 'iter_2.pth')
+
+
+def run(*command: object, check: bool = True, timeout: int = 300, **env: str) -> subprocess.CompletedProcess:
+    """A command in the checkout, one thread a process."""
+    full = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
+    words = [str(word) for word in command]
+    result = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=full, capture_output=True, text=True, timeout=timeout
+    )
+    if check:
+        assert result.returncode == 0, f'{words} failed:\n{result.stdout[-3000:]}\n{result.stderr[-6000:]}'
+    return result

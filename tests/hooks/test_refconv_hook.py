@@ -1,0 +1,351 @@
+"""RefConvHook in real runs of mmengine's Runner: what it refuses, what it measures with, what it writes."""
+
+import copy
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from refconv_mm import RefConv2d, refocus
+from refconv_mm.checkpoint import build_model, is_refocused_state, load_whole, read_checkpoint
+from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
+from refconv_mm.running import build_runner, set_init, set_resume
+from refconv_mm.surgery import named_refconvs
+
+from ..conftest import detector, random_checkpoint, segmenter
+
+
+def ready(cfg, tmp_path):
+    """A config that starts from a plain checkpoint."""
+    set_init(cfg, str(random_checkpoint(cfg, tmp_path / 'start.pth')))
+    return cfg
+
+
+def maps(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: layer.refocus.detach().clone() for name, layer in named_refconvs(model)}
+
+
+# -- guards ------------------------------------------------------------------------------------------------
+
+
+def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
+    runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
+    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: its basis was never loaded.*--init') as error:
+        runner.train()
+    assert str(error.value).count('never loaded') == 18  # every layer concerned
+    assert runner.iter == 0
+
+
+def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
+    """Loading is not strict by default: the layer would train on random numbers in silence."""
+    cfg = ready(segmenter(city, tmp_path), tmp_path)
+    checkpoint = torch.load(tmp_path / 'start.pth')
+    del checkpoint['state_dict']['backbone.layer3.0.conv.1.conv.weight']
+    torch.save(checkpoint, tmp_path / 'start.pth')
+    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: its basis was never loaded') as error:
+        build_runner(cfg).train()
+    assert str(error.value).count('never loaded') == 1
+
+
+@pytest.mark.parametrize(('spoil', 'match'), [
+    (lambda layer: layer.basis.zero_(), 'all zero'),
+    (lambda layer: layer.basis[0].fill_(float('inf')), 'not finite'),
+    (lambda layer: layer.basis[0].fill_(float('nan')), 'not finite'),
+    (lambda layer: setattr(layer, 'basis_source', 'random'), 'never loaded'),
+    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) and started at random"),
+])  # fmt: skip
+def test_each_guard_names_the_layer(spoil, match):
+    layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), init='kaiming')
+    known = {id(layer.refocus)}
+    assert check_layer('a.b', layer, known) == []
+    with torch.no_grad():
+        spoil(layer)
+    (problem,) = check_layer('a.b', layer, known)
+    assert problem.startswith('a.b: ')
+    assert re.search(match, problem)
+
+
+def test_a_frozen_map_at_the_zero_start_is_fine():
+    layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4))
+    layer.refocus.requires_grad_(False)
+    assert check_layer('a', layer, set()) == []
+
+
+def test_a_map_that_the_optimizer_does_not_know_is_noticed():
+    """Surgery after the optimizer was built."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    refocus(model)
+    known = {id(p) for group in optimizer.param_groups for p in group['params']}
+    (problem,) = check_layer('0', model[0], known)
+    assert 'the optimizer does not know its map' in problem
+
+
+def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
+    """mmseg's segmentor writes `pretrained` into its config: what is built from that config again would fail."""
+    cfg = segmenter(city, tmp_path, iters=1)
+    state = torch.load(random_checkpoint(cfg, tmp_path / 'start.pth'))['state_dict']
+    backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+    torch.save(dict(state_dict=backbone), tmp_path / 'backbone.pth')
+    cfg.model.pretrained = str(tmp_path / 'backbone.pth')
+    runner = build_runner(cfg)
+    runner.train()
+    assert torch.equal(runner.model.backbone.conv1.conv.basis, backbone['conv1.conv.weight'])
+    assert (tmp_path / 'fused.pth').is_file()
+    build_model(Config.fromfile(tmp_path / 'fused.py'))
+
+
+def test_a_model_without_refconv_is_an_error(city, tmp_path):
+    cfg = segmenter(city, tmp_path, '_control', custom_hooks=[dict(type='RefConvHook')])
+    with pytest.raises(ValueError, match='no RefConv layer'):
+        build_runner(cfg).train()
+
+
+def test_the_table_says_what_is_refocused():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3))
+    refocus(model)
+    model[1].refocus.requires_grad_(False)
+    report = training_report(model)
+    text = str(report)
+    assert 'compact' in text
+    assert 'basis: model, frozen' in text
+    assert report.params_after == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert report.params_before == report.params_after  # the compact form costs what the plain layer does
+
+
+# -- runs --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_verified_fused_files(seg_run):
+    fused = read_checkpoint(seg_run['work_dir'] / 'fused.pth')
+    assert (seg_run['work_dir'] / 'fused.py').is_file()
+    assert not is_refocused_state(fused['state_dict'])
+    assert fused['meta']['refconv']['fused'] is True
+    assert fused['meta']['refconv']['weights'] == 'trained'
+    assert fused['meta']['iter'] == 2
+    assert fused['meta']['dataset_meta']['classes'][0] == 'road'
+    marked = read_checkpoint(seg_run['last'])['meta']['refconv']
+    assert marked['fused'] is False
+
+
+def test_files_of_an_earlier_run_are_kept(city, tmp_path):
+    work_dir = tmp_path / 'work'
+    for _ in range(2):
+        build_runner(ready(segmenter(city, work_dir, iters=1), tmp_path)).train()
+    names = sorted(p.name for p in work_dir.glob('fused*'))
+    assert len(names) == 4
+    assert {'fused.py', 'fused.pth'} < set(names)
+
+
+def test_validation_uses_fused_kernels_and_training_goes_on(city, tmp_path, monkeypatch):
+    # Without the last step, whose proof runs the refocused model on purpose.
+    changes = {'train_cfg.val_interval': 1, 'default_hooks.refconv.fuse_after_train': False}
+    cfg = ready(segmenter(city, tmp_path, iters=2, **changes), tmp_path)
+    held, changed, before = [], [], {}
+    original = RefConv2d.forward
+
+    def spy(self, x):
+        if self.is_refocused and not self.training:
+            held.append(self.weight is self.weight)  # composed ones are made anew each time
+        return original(self, x)
+
+    monkeypatch.setattr(RefConv2d, 'forward', spy)
+    runner = build_runner(cfg)
+
+    class Watch(RefConvHook):
+        def before_train_iter(self, runner, **_):
+            before.update(maps(runner.model))
+
+        def after_train_iter(self, runner, **_):
+            now = maps(runner.model)
+            changed.append(sum(not torch.equal(now[name], before[name]) for name in now))
+
+    runner.register_hook(Watch(fuse_after_train=False))
+    runner.train()
+    assert held  # it validated
+    assert all(held)
+    assert changed == [18, 18]  # every map moved before and after the validation
+
+
+def test_averaged_weights_are_tested_and_fused(city, tmp_path):
+    ema = dict(type='EMAHook', momentum=0.4)
+    cfg = ready(segmenter(city, tmp_path, iters=3, custom_hooks=[ema], **{'train_cfg.val_interval': 2}), tmp_path)
+    cfg.optim_wrapper.optimizer.lr = 0.2
+    runner = build_runner(cfg)
+    runner.train()
+    fused = read_checkpoint(tmp_path / 'fused.pth')
+    assert fused['meta']['refconv']['weights'] == 'averaged (EMA)'
+    checkpoint = read_checkpoint(tmp_path / 'iter_3.pth')
+    for state, same in ((checkpoint['state_dict'], True), (runner.model.state_dict(), False)):
+        model = build_model(cfg)
+        load_whole(model, state, '')
+        kernels = [
+            torch.equal(fused['state_dict'][f'{name}.weight'], layer.to_conv2d().weight)
+            for name, layer in named_refconvs(model)
+        ]
+        assert all(kernels) is same
+        assert any(kernels) is same
+
+
+@pytest.mark.parametrize('ema', [
+    dict(type='EMAHook'),
+    dict(type='EMAHook', priority='LOW'),
+    dict(type='EMAHook', priority='VERY_LOW'),
+    dict(type='mmpretrain.EMAHook', evaluate_on_ema=True, evaluate_on_origin=True),
+    dict(type='mmpretrain.EMAHook', evaluate_on_ema=False, evaluate_on_origin=True),
+], ids=str)  # fmt: skip
+def test_what_is_evaluated_is_what_the_model_holds_whenever_ema_swaps(city, tmp_path, monkeypatch, ema):
+    changes = {'train_cfg.val_interval': 2, 'default_hooks.refconv.fuse_after_train': False}
+    cfg = ready(segmenter(city, tmp_path, custom_hooks=[dict(ema, momentum=0.4)], **changes), tmp_path)
+    cfg.optim_wrapper.optimizer.lr = 0.2
+    wrong, seen = [], set()
+    original = RefConv2d.forward
+
+    def spy(self, x):
+        if self.is_refocused and not self.training:
+            kernel = self.exact_kernel()
+            seen.add(kernel.sum().item())
+            if not torch.allclose(self.weight.double(), kernel, rtol=1e-6, atol=1e-7):
+                wrong.append(self)
+        return original(self, x)
+
+    monkeypatch.setattr(RefConv2d, 'forward', spy)
+    build_runner(cfg).train()
+    assert not wrong
+    both = ema.get('evaluate_on_ema') and ema.get('evaluate_on_origin')
+    assert len(seen) == 18 * (2 if both else 1)  # one kernel a layer, or one of each kind of weights
+
+
+def test_the_log_says_which_weights_are_evaluated():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
+    refocus(model)
+    said = []
+    hooks = [Hooked := type('EMA', (EMAHook,), dict(ema_model=None))()]
+    runner = SimpleNamespace(model=model, hooks=hooks, iter=1, logger=SimpleNamespace(info=said.append))
+    RefConvHook().before_test_epoch(runner)
+    Hooked.evaluate_on_ema = False
+    RefConvHook().before_val_epoch(runner)
+    runner.hooks = []
+    RefConvHook().before_val_epoch(runner)
+    assert [line.rpartition(', ')[2] for line in said] == [
+        'averaged (EMA) weights',
+        'trained weights',
+        'trained weights',
+    ]
+
+
+def test_a_random_start_is_not_tested(city, tmp_path):
+    """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
+    cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
+    with pytest.raises(ValueError, match=r'18 maps stand at their random start.*fused\.py'):
+        build_runner(cfg).test()
+
+
+def test_a_trained_map_may_be_frozen():
+    layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), init='kaiming')
+    layer.load_state_dict(layer.state_dict())
+    layer.refocus.requires_grad_(False)
+    assert check_layer('a', layer, set()) == []
+
+
+def test_resume_goes_on_with_maps_and_bases(city, tmp_path):
+    cfg = ready(segmenter(city, tmp_path, iters=2), tmp_path)
+    first = build_runner(cfg)
+    first.train()
+    again = segmenter(city, tmp_path, iters=3)
+    message = set_resume(again, 'auto', str(tmp_path / 'start.pth'))
+    assert 'iter_2.pth' in message
+    runner = build_runner(again)
+    seen = {}
+    runner.register_hook(_Remember(seen))
+    runner.train()
+    assert runner.iter == 3
+    for name, value in maps(first.model).items():
+        assert torch.equal(seen[name], value)
+        assert value.any()
+
+
+class _Remember(RefConvHook):
+    priority = 'VERY_LOW'
+
+    def __init__(self, seen):
+        super().__init__(fuse_after_train=False)
+        self.seen = seen
+
+    def before_train(self, runner):
+        self.seen.update(maps(runner.model))
+
+
+@pytest.mark.parametrize('changes', [
+    {'model.backbone.norm_cfg': dict(type='SyncBN')},
+    {'model.backbone.frozen_stages': 2},
+    {'model.backbone.with_cp': True},
+    {'model.backbone.norm_eval': True},
+    {'efficient_conv_bn_eval': ['backbone']},
+    {'model.backbone.conv_cfg.form': 'explicit', 'model.backbone.conv_cfg.init': 'kaiming'},
+    {'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.clip_grad': dict(_delete_=True, max_norm=1.0)},
+], ids=lambda changes: next(iter(changes)))  # fmt: skip
+def test_what_is_in_daily_use_works(city, tmp_path, changes):
+    cfg = ready(segmenter(city, tmp_path, custom_hooks=[], **changes), tmp_path)
+    runner = build_runner(cfg)
+    runner.train()
+    frozen = [name for name, layer in named_refconvs(runner.model) if not layer.refocus.requires_grad]
+    moved = [name for name, value in maps(runner.model).items() if value.any()]
+    assert bool(frozen) == ('model.backbone.frozen_stages' in changes)
+    assert set(moved) | set(frozen) == set(maps(runner.model))
+    assert (tmp_path / 'fused.pth').is_file()
+
+
+def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
+    changes = {'model.backbone.frozen_stages': 1, 'model.backbone.conv_cfg.init': 'kaiming'}
+    cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
+    with pytest.raises(ValueError, match='started at random') as error:
+        build_runner(cfg).train()
+    assert str(error.value).count('started at random') == 2  # conv1 and layer1
+
+
+def test_amp_trains_in_bfloat16(city, tmp_path, monkeypatch):
+    """mmengine's AmpOptimWrapper wants a GPU; its autocast also knows the CPU."""
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    cfg = segmenter(city, tmp_path, **{'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'})
+    runner = build_runner(ready(cfg, tmp_path))
+    runner.train()
+    assert all(value.dtype == torch.float32 and value.any() for value in maps(runner.model).values())
+    assert (tmp_path / 'fused.pth').is_file()
+
+
+def test_a_detector_trains_through_boxes_of_no_size(voc, tmp_path):
+    """With mmdet's defaults such a box turns the loss into NaN; the shipped configs filter it."""
+    root = tmp_path / 'voc'
+    shutil.copytree(voc, root)
+    for path in (root / 'VOC2007/Annotations').glob('*.xml'):
+        text = path.read_text()
+        corners = ''.join(f'<{tag}>9</{tag}>' for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
+        box = f'<object><name>disc</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>'
+        path.write_text(text.replace('</annotation>', f'{box}</annotation>'))
+    losses = []
+
+    class Losses(RefConvHook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            losses.append(float(outputs['loss']))
+
+    def train(bbox_min_size):
+        losses.clear()
+        cfg = detector(root, tmp_path / 'work', iters=2, **{'default_hooks.refconv.fuse_after_train': False})
+        cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = bbox_min_size
+        cfg.custom_hooks = []
+        runner: Runner = build_runner(ready(cfg, tmp_path))
+        runner.register_hook(Losses(fuse_after_train=False))
+        runner.train()
+        return copy.copy(losses)
+
+    assert detector(root, tmp_path).train_dataloader.dataset.filter_cfg.bbox_min_size == 1
+    assert all(loss == loss for loss in train(1))
+    assert any(loss != loss for loss in train(None)), 'the trap is gone: the filter is no longer needed'

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+
+from refconv_mm import fuse
+from refconv_mm.surgery import named_refconvs
+
+MIT = dict(
+    type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], out_indices=(3,)
+)
+
+
+def test_a_backbone_without_conv_cfg_is_refocused_without_a_prefix():
+    plain = MODELS.build(MIT)
+    backbone = MODELS.build(dict(type='RefocusedBackbone', backbone=MIT, kinds=('depthwise',)))
+    names = [name for name, _ in named_refconvs(backbone)]
+    assert len(names) == 4
+    assert type(backbone) is type(plain)
+    assert set(plain.state_dict()) <= set(backbone.state_dict())
+    assert all(layer.basis_source == 'random' for _, layer in named_refconvs(backbone))
+    backbone.load_state_dict(plain.state_dict())
+    assert all(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(backbone))
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(plain.eval()(x)[0], backbone.eval()(x)[0])
+    fuse(backbone)
+    assert set(backbone.state_dict()) == set(plain.state_dict())
+
+
+def test_an_unscoped_type_is_found_in_the_scope_in_force():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        __import__('mmdet.models')
+        from mmdet.registry import MODELS as MMDET
+
+        backbone = MMDET.build(dict(type='RefocusedBackbone', backbone=dict(type='MobileNetV2'), include=['layer?.*']))
+    assert type(backbone).__module__.startswith('mmdet')
+    assert len(named_refconvs(backbone)) == 17
+
+
+def test_the_rest_of_the_model_draws_as_without_it():
+    torch.manual_seed(0)
+    MODELS.build(MIT)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    MODELS.build(dict(type='RefocusedBackbone', backbone=MIT))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_segmentor_may_write_pretrained_into_the_builder_s_config(tmp_path):
+    __import__('mmseg.models')
+    backbone = dict(type='RefocusedBackbone', backbone=MIT, kinds=('depthwise',))
+    head = dict(type='FCNHead', in_channels=8, in_index=0, channels=8, num_classes=3)
+    weights = MODELS.build(MIT).state_dict()
+    torch.save(weights, tmp_path / 'mit.pth')
+    cfg = dict(type='EncoderDecoder', pretrained=str(tmp_path / 'mit.pth'), backbone=backbone, decode_head=head)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(ConfigDict(cfg, type='mmseg.EncoderDecoder'))
+        model.init_weights()
+    for name, layer in named_refconvs(model.backbone):
+        assert layer.basis_source == 'checkpoint'
+        assert torch.equal(layer.basis, weights[f'{name}.weight'])
+
+
+@pytest.mark.parametrize(('changes', 'error', 'match'), [
+    (dict(backbone='resnet'), TypeError, 'backbone'),
+    (dict(backbone=MIT, include='head.*'), ValueError, 'head'),
+    (dict(backbone=MIT, map_k=2), ValueError, 'map_k'),
+    (dict(backbone=MIT, include=4), TypeError, 'include'),
+])  # fmt: skip
+def test_bad_configs_are_refused(changes, error, match):
+    with pytest.raises(error, match=match):
+        MODELS.build(dict(type='RefocusedBackbone', **changes))

@@ -1,0 +1,58 @@
+"""Each upstream fault is still there without its entry, and gone with it."""
+
+import subprocess
+import sys
+
+import mmdet.models
+import pytest
+import torch
+from mmengine.dist import utils as dist_utils
+from mmengine.logging.history_buffer import HistoryBuffer
+
+from refconv_mm import compat
+
+
+def test_ssd_head_gets_loss_cls(monkeypatch):
+    head = mmdet.models.dense_heads.ssd_head.SSDHead
+    if 'loss_cls' in vars(head):
+        monkeypatch.delattr(head, 'loss_cls')
+    assert not hasattr(head, 'loss_cls')  # the fault; gone upstream, the entry can go too
+    assert 'ssd_head_loss_cls' in compat.apply()
+    assert head.loss_cls is None
+
+
+def test_an_entry_for_other_versions_does_nothing(monkeypatch):
+    monkeypatch.setattr(compat, 'installed', lambda name: compat.Version('9.0'))
+    assert not compat.ssd_head_loss_cls()
+    assert not compat.init_dist_without_gpu()
+
+
+def test_mmengine_alone_cannot_load_its_log_buffers(tmp_path):
+    """In a process of its own: the allow-list is global."""
+    torch.save(dict(hub=HistoryBuffer([1.0, 2.0], [1, 1])), tmp_path / 'x.pth')
+    script = f"""
+import pickle, torch
+try:
+    torch.load({str(tmp_path / 'x.pth')!r})
+    raise SystemExit('mmengine loads its buffers now: the entry can go')
+except pickle.UnpicklingError:
+    pass
+import refconv_mm
+assert torch.load({str(tmp_path / 'x.pth')!r})['hub'].mean() == 1.5
+"""
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows where there is no GPU')
+def test_gloo_starts_without_a_gpu(monkeypatch, tmp_path):
+    compat.apply()
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setenv('RANK', '0')
+    options = dict(backend='gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    with pytest.raises((RuntimeError, AssertionError)):
+        dist_utils._init_dist_pytorch.refconv_original(**options)
+    dist_utils._init_dist_pytorch(**options)
+    assert torch.distributed.is_initialized()
+    torch.distributed.destroy_process_group()
+    with pytest.raises(ValueError, match='deepspeed'):
+        dist_utils._init_dist_pytorch('gloo', 'deepspeed')

@@ -1,0 +1,80 @@
+"""The shipped configs: they load, build and run, and the sets of three differ in nothing but RefConv."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from refconv_mm import RefConv2d
+from refconv_mm.checkpoint import build_model
+from refconv_mm.config import plain_config
+from refconv_mm.surgery import named_refconvs
+
+from .conftest import ROOT
+
+CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
+REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
+
+
+def name(path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=name)
+def test_it_says_how_to_run_it_and_names_what_exists(path):
+    first = path.read_text().splitlines()[0]
+    assert re.match(r'# (python tools/(train|test)\.py configs/\S+|make demo)', first)
+    for config in re.findall(r'configs/\S+\.py', path.read_text()):
+        assert (ROOT / config).is_file(), config
+    for directory in re.findall(r'work_dirs/([\w.-]+)/(?:epoch|iter)', path.read_text()):
+        assert (path.parent / f'{directory}.py').is_file(), directory
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=name)
+def test_it_builds(path):
+    cfg = Config.fromfile(path)
+    model = build_model(cfg)
+    refocused = dict(named_refconvs(model))
+    assert bool(refocused) == ('refconv' in path.name)
+    if refocused:
+        assert len(refocused) == 18  # the stem and 17 depthwise layers of MobileNetV2
+        assert sum(layer.form == 'compact' for layer in refocused.values()) == 17
+        plain = build_model(plain_config(cfg))
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        assert trained == sum(p.numel() for p in plain.parameters() if p.requires_grad)
+        assert not any(isinstance(module, RefConv2d) for module in plain.modules())
+
+
+@pytest.mark.parametrize('path', REFCONV, ids=name)
+def test_the_control_is_the_refocused_run_without_refconv(path):
+    refocused, control = Config.fromfile(path), Config.fromfile(path.with_name(path.name.replace('refconv', 'control')))
+    plain = plain_config(refocused).to_dict()
+    assert plain['model']['backbone'].pop('conv_cfg') is None
+    assert plain == control.to_dict()
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'from-imagenet' in p.name], ids=name)
+def test_the_control_of_refocusing_from_imagenet_is_the_baseline(path):
+    plain = plain_config(Config.fromfile(path)).to_dict()
+    assert plain['model']['backbone'].pop('conv_cfg') is None
+    assert plain == Config.fromfile(path.with_name(path.name.replace('_refconv-from-imagenet', ''))).to_dict()
+
+
+@pytest.mark.parametrize('stem', ['ssdlite_mobilenetv2', 'ssd300_mobilenetv2'])
+def test_the_detectors_train_and_predict_on_an_image_of_their_size(stem):
+    """Anchors, strides and feature maps must belong together; a wrong one shows at the first step."""
+    from mmdet.testing import demo_mm_inputs
+
+    cfg = Config.fromfile(ROOT / f'configs/voc/{stem}_refconv_voc0712.py')
+    size = cfg.input_size
+    model = build_model(cfg).train()
+    data = demo_mm_inputs(2, [[3, size, size]] * 2, num_classes=20)
+    data = model.data_preprocessor(data, True)
+    losses = model(**data, mode='loss')
+    assert all(torch.isfinite(loss).all() for values in losses.values() for loss in values)
+    sum(loss for values in losses.values() for loss in values).sum().backward()
+    assert all(layer.refocus.grad.any() for _, layer in named_refconvs(model))
+    model.eval()
+    with torch.no_grad():
+        assert len(model(**data, mode='predict')) == 2

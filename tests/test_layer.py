@@ -1,0 +1,548 @@
+"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of DESIGN section 4 that live in the layer."""
+
+import copy
+import math
+import os
+import pickle
+from pathlib import Path
+
+import mmcv.cnn
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv.cnn import ConvModule, build_conv_layer
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner.checkpoint import get_state_dict
+from mmengine.runner.checkpoint import load_state_dict as mmengine_load
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from refconv_mm import RefConv2d
+from refconv_mm import functional as RF
+from refconv_mm.maps import LoadError
+
+from . import naive
+
+FORMS = ('explicit', 'compact')
+GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'refconv_golden.npz'
+
+
+def trained(layer: RefConv2d, scale: float = 0.05) -> RefConv2d:
+    """The layer with a map that is not its start."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        layer.refocus.copy_(torch.randn(layer.refocus.shape, generator=generator) * scale)
+    return layer
+
+
+def exact(expected, got, atol=1e-10):
+    torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+
+
+# -- what it computes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize(('channels', 'groups', 'kernel', 'map_k'), [
+    ((6, 12), 6, 3, 3), ((4, 6), 1, 3, 3), ((8, 4), 2, 5, 3), ((6, 6), 6, (1, 5), 3), ((4, 4), 4, (5, 3), 5),
+])  # fmt: skip
+def test_it_computes_the_naive_transformation_by_hand(form, channels, groups, kernel, map_k):
+    layer = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, form='explicit', bias=False).double()
+    trained(layer)
+    expected = naive.refocus(layer.basis.numpy(), layer.refocus.detach().numpy(), groups)
+    other = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, form=form, bias=False).double()
+    other.load_state_dict(layer.state_dict())
+    assert np.abs(expected - layer.basis.numpy()).max() > 1e-2  # it differs from the base
+    exact(torch.from_numpy(expected), other.weight.detach(), 1e-11)
+    x = torch.randn(2, channels[0], 9, 11, dtype=torch.float64)
+    exact(nn.functional.conv2d(x, torch.from_numpy(expected), groups=groups), other(x).detach())
+
+
+@pytest.mark.reference
+@pytest.mark.skipif(not GOLDEN.is_file(), reason='the arrays of the released layer are not part of the project')
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('case', range(10))
+def test_it_matches_the_released_layer(case, form):
+    with np.load(GOLDEN) as file:
+        data = {k.split('/')[1]: torch.from_numpy(file[k]) for k in file if k.startswith(f'case{case}/')}
+    in_channels, out_channels, kernel, stride, groups, map_k = data['args'].tolist()
+    layer = RefConv2d(
+        in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False, map_k=map_k, form=form
+    ).double()
+    released = {'weight': data['basis'], 'convmap.weight': data['refocus']}
+    layer.load_state_dict(released)
+    y = layer(data['x'])
+    exact(data['y'], y.detach(), 1e-9)
+    (y * data['w']).sum().backward()
+    expected = data['grad_refocus']
+    if form == 'compact':
+        expected = RF.compact_from_explicit(expected, RF.compact_factor(layer.basis, layer.geometry)[1], layer.geometry)
+    exact(expected, layer.refocus.grad, 1e-9)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=2e-3, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        (layer(data['x']) * data['w']).tanh().mean().backward()
+        optimizer.step()
+    exact(data['kernel_after_25_sgd'], layer.weight.detach(), 1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    groups=st.sampled_from([1, 2, 4]), kernel=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([2, 3, 5])),
+    stride=st.integers(1, 2), dilation=st.integers(1, 3), padding=st.integers(0, 2),
+    mode=st.sampled_from(['zeros', 'reflect', 'replicate', 'circular']), bias=st.booleans(),
+    form=st.sampled_from(['explicit', 'compact', 'auto']), init=st.sampled_from(RF.INITS),
+    gain=st.sampled_from([None, 1.0, 30]),
+)  # fmt: skip
+def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, padding, mode, bias, form, init, gain):
+    layer = RefConv2d(
+        4, 8, kernel, stride, padding, dilation, groups, bias, mode,
+        map_k=3 if max(kernel) >= 3 else 1, form=form, init=init, gain=gain,
+    ).double()  # fmt: skip
+    trained(layer)
+    plain = layer.to_conv2d()
+    assert type(plain) is nn.Conv2d
+    assert set(plain.state_dict()) == ({'weight', 'bias'} if bias else {'weight'})
+    assert not torch.allclose(plain.weight, layer.basis)
+    x = torch.randn(1, 4, 15, 17, dtype=torch.float64)
+    exact(layer(x), plain(x))
+
+
+@pytest.mark.parametrize('form', ['explicit', 'compact', 'auto'])
+def test_the_zero_start_is_the_plain_layer(form):
+    conv = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+    layer = RefConv2d(6, 6, 3, padding=1, groups=6, form=form)
+    layer.load_state_dict(conv.state_dict())
+    x = torch.randn(2, 6, 8, 8)
+    assert torch.equal(layer(x), conv(x))
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('gain', [None, 2.0])
+def test_without_identity_the_dirac_start_is_the_plain_layer(form, gain):
+    conv = nn.Conv2d(6, 6, 3, groups=6).double()
+    layer = RefConv2d(6, 6, 3, groups=6, form=form, identity=False, init='dirac', gain=gain).double()
+    layer.load_state_dict(conv.state_dict())
+    exact(conv.weight.detach(), layer.weight.detach())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_gain_scales_the_step_of_the_kernel(form):
+    """One step of plain SGD moves the kernel by lr * gradient * Gram matrix; its mean diagonal is the gain."""
+    layer = RefConv2d(16, 16, 3, groups=16, bias=False, form=form, gain=1.0).double()
+    position = 4
+    moves = []
+    for channel in range(16):
+        layer.restart()
+        layer.refocus.grad = None
+        layer.weight[channel, 0].flatten()[position].backward()
+        with torch.no_grad():
+            layer.refocus -= layer.refocus.grad
+        moves.append(-(layer.weight - layer.basis)[channel, 0].flatten()[position].item())
+    diagonals = []
+    scale = RF.gain_scale(layer.basis, layer.geometry, 1.0)
+    unfolded = scale * RF.unfold_basis(layer.basis, layer.geometry)[0]
+    diagonals = (unfolded.T @ unfolded).diagonal()
+    assert diagonals.mean().item() == pytest.approx(1.0)
+    assert moves == pytest.approx([diagonals[position].item()] * 16)
+
+
+def test_random_starts_of_both_forms_have_one_distribution():
+    stds = {}
+    for form in FORMS:
+        updates = []
+        for _ in range(40):
+            layer = RefConv2d(32, 32, 3, groups=32, bias=False, form=form, init='kaiming')
+            updates.append(((layer.weight - layer.basis) / layer.basis.norm()).detach())
+        stds[form] = torch.stack(updates).std().item()
+    # 11,520 numbers each, correlated within a layer: some percent of scatter.
+    assert stds['compact'] == pytest.approx(stds['explicit'], rel=0.08)
+
+
+# -- options -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('options', 'error', 'match'), [
+    (dict(map_k=2), ValueError, 'odd'),
+    (dict(map_k=5), ValueError, 'larger than the kernel'),
+    (dict(map_k=1.5), TypeError, 'map_k'),
+    (dict(form='dense'), ValueError, 'form'),
+    (dict(init='ones'), ValueError, 'init'),
+    (dict(identity=False), ValueError, 'erase'),
+    (dict(gain=0), ValueError, 'gain'),
+    (dict(gain=math.inf), ValueError, 'gain'),
+    (dict(gain='big'), TypeError, 'gain'),
+])  # fmt: skip
+def test_bad_options_are_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        RefConv2d(8, 8, 3, groups=8, **options)
+
+
+@pytest.mark.parametrize('form', ['explicit', 'compact', 'auto'])
+def test_pointwise_layers_stay_ordinary(form):
+    layer = RefConv2d(8, 4, 1, form=form)
+    assert set(layer.state_dict()) == {'weight', 'bias'}
+    assert [n for n, p in layer.named_parameters() if p.requires_grad] == ['weight', 'bias']
+    assert not layer.is_refocused
+    with pytest.raises(ValueError, match='ordinary convolution'):
+        _ = layer.basis
+    x = torch.randn(1, 8, 3, 3)
+    exact(layer(x).detach(), layer.to_conv2d()(x).detach())
+
+
+def test_the_map_is_the_one_trainable_part_of_the_kernel():
+    layer = RefConv2d(8, 8, 3, groups=8)
+    assert {name for name, _ in layer.named_parameters()} == {'refocus', 'bias'}
+    assert set(layer.state_dict()) == {'weight', 'refocus', 'bias'}
+    assert torch.equal(layer.state_dict()['weight'], layer.basis)
+    assert not layer.basis.requires_grad
+
+
+def test_a_zero_start_leaves_the_random_numbers_of_the_rest_alone():
+    torch.manual_seed(1)
+    nn.Conv2d(8, 8, 3)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    RefConv2d(8, 8, 3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# -- state -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)])
+def test_a_plain_checkpoint_fills_the_basis_unrenamed(load):
+    plain = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    model = nn.Sequential(RefConv2d(4, 4, 3, groups=4), RefConv2d(4, 2, 1))
+    assert model[0].basis_source == 'random'
+    load(model, plain.state_dict())
+    assert torch.equal(model[0].basis, plain[0].weight)
+    assert model[0].basis_source == 'checkpoint'
+    x = torch.randn(1, 4, 5, 5)
+    assert torch.equal(model(x), plain(x))
+
+
+def test_a_plain_checkpoint_puts_a_trained_map_back_to_its_start():
+    layer = trained(RefConv2d(4, 4, 3, groups=4))
+    layer.load_state_dict(nn.Conv2d(4, 4, 3, groups=4).state_dict())
+    assert not layer.refocus.any()
+
+
+def test_missing_keys_are_still_missed():
+    layer = RefConv2d(4, 4, 3, groups=4)
+    with pytest.raises(RuntimeError, match='refocus'):
+        layer.load_state_dict({'bias': torch.zeros(4)})
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        layer.load_state_dict({'weight': torch.zeros(4, 1, 5, 5), 'bias': torch.zeros(4)})
+    assert layer.basis_source == 'random'
+
+
+@pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)])
+@pytest.mark.parametrize('source', FORMS)
+@pytest.mark.parametrize('target', FORMS)
+@pytest.mark.parametrize('gains', [(None, None), (None, 1.0), (5.0, None)])
+def test_one_form_loads_into_the_other_without_a_change(source, target, gains, load):
+    first = trained(RefConv2d(6, 6, 3, groups=6, form=source, gain=gains[0]).double())
+    second = RefConv2d(6, 6, 3, groups=6, form=target, gain=gains[1]).double()
+    load(second, get_state_dict(first))
+    exact(first.weight.detach(), second.weight.detach())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_the_released_name_of_the_map_loads(form):
+    first = trained(RefConv2d(6, 6, 3, groups=6, form='explicit').double())
+    state = {'weight': first.basis, 'convmap.weight': first.refocus.detach(), 'bias': first.bias.detach()}
+    second = RefConv2d(6, 6, 3, groups=6, form=form).double()
+    second.load_state_dict(state)
+    exact(first.weight.detach(), second.weight.detach())
+
+
+@pytest.mark.parametrize(('stored', 'options', 'match'), [
+    (dict(map_k=5), dict(), 'map_k=5'),
+    (dict(map_k=5, form='explicit'), dict(), 'map_k=5'),
+    (dict(identity=False, init='dirac'), dict(), 'identity=False'),
+])  # fmt: skip
+@pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s)])
+def test_a_map_that_means_another_kernel_is_refused(stored, options, match, load):
+    state = get_state_dict(trained(RefConv2d(6, 6, 5, groups=6, **stored)))
+    with pytest.raises(LoadError, match=match):
+        load(RefConv2d(6, 6, 5, groups=6, **options), state)
+
+
+def test_turning_forms_without_the_basis_is_refused():
+    state = trained(RefConv2d(6, 6, 3, groups=6, form='explicit')).state_dict()
+    del state['weight']
+    with pytest.raises(LoadError, match='basis'):
+        RefConv2d(6, 6, 3, groups=6, form='compact').load_state_dict(state)
+
+
+def test_a_map_for_a_pointwise_layer_is_refused():
+    with pytest.raises(LoadError, match='ordinary'):
+        RefConv2d(4, 4, 1, bias=False).load_state_dict({'weight': torch.zeros(4, 4, 1, 1), 'refocus': torch.zeros(1)})
+
+
+def test_options_survive_a_file(tmp_path):
+    """The check of map_k hangs on state_dict()._metadata; mmengine's and torch's files keep it."""
+    model = nn.Sequential(trained(RefConv2d(6, 6, 5, groups=6, map_k=5)))
+    torch.save(dict(state_dict=get_state_dict(model)), tmp_path / 'x.pth')
+    state = torch.load(tmp_path / 'x.pth')['state_dict']
+    with pytest.raises(LoadError, match='map_k=5'):
+        nn.Sequential(RefConv2d(6, 6, 5, groups=6, map_k=3)).load_state_dict(state)
+
+
+# -- traps -------------------------------------------------------------------------------------------------
+
+
+def conv_bn(form: str = 'auto') -> nn.Sequential:
+    model = nn.Sequential(trained(RefConv2d(6, 6, 3, groups=6, bias=False, form=form)), nn.BatchNorm2d(6)).double()
+    model[1].running_mean.uniform_(-1, 1)
+    model[1].running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_mmcv_fuse_conv_bn_takes_the_effective_kernel(form):
+    model = conv_bn(form)
+    x = torch.randn(2, 6, 7, 7, dtype=torch.float64)
+    expected = model(x).detach()
+    folded = mmcv.cnn.fuse_conv_bn(copy.deepcopy(model))
+    exact(expected, folded(x).detach())
+    assert not folded[0].is_refocused
+    assert set(folded[0].state_dict()) == {'weight', 'bias'}
+    exact(expected, folded[0].to_conv2d()(x).detach())
+
+
+def test_efficient_conv_bn_eval_takes_the_effective_kernel():
+    options = dict(groups=6, conv_cfg=dict(type='RefConv'), norm_cfg=dict(type='BN'))
+    module = ConvModule(6, 6, 3, **options).double().eval()
+    trained(module.conv)
+    module.bn.running_mean.uniform_(-1, 1)
+    on_the_fly = ConvModule(6, 6, 3, efficient_conv_bn_eval=True, **options).double().eval()
+    on_the_fly.load_state_dict(module.state_dict())
+    x = torch.randn(2, 6, 7, 7, dtype=torch.float64)
+    exact(module(x).detach(), on_the_fly(x).detach())
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
+def test_conv_cfg_builds_it_from_every_scope(scope):
+    __import__(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        layer = build_conv_layer(dict(type='RefConv', map_k=3, gain=1.0), 4, 4, 3, padding=1, groups=4, bias=False)
+        module = ConvModule(4, 4, 3, conv_cfg=dict(type='RefConv'))
+    assert isinstance(layer, RefConv2d)
+    assert layer.gain == 1.0
+    assert isinstance(module.conv, RefConv2d)
+
+
+@pytest.mark.parametrize('kind', ['TruncNormal', 'Kaiming', 'Normal', 'Constant'])
+def test_init_cfg_for_conv2d_touches_neither_basis_nor_start(kind):
+    """It matches a class and its bases' names, and would reinitialise a nested convolution."""
+    from mmengine.model import BaseModule
+
+    init = dict(type=kind, layer='Conv2d', **(dict(val=7.0) if kind == 'Constant' else {}))
+
+    class Net(BaseModule):
+        def __init__(self):
+            super().__init__(init_cfg=init)
+            self.conv = RefConv2d(4, 4, 3, groups=4)
+            self.point = RefConv2d(4, 4, 1)
+
+    net = Net()
+    basis, point = net.conv.basis.clone(), net.point.weight.clone()
+    net.init_weights()
+    assert torch.equal(net.conv.basis, basis)
+    assert not net.conv.refocus.any()
+    assert not torch.equal(net.point.weight, point)  # an ordinary layer is initialised as ever
+
+
+def test_conv_module_init_touches_neither_basis_nor_start():
+    module = ConvModule(4, 4, 3, groups=4, conv_cfg=dict(type='RefConv'), norm_cfg=dict(type='BN'))
+    basis = module.conv.basis.clone()
+    module.init_weights()
+    assert torch.equal(module.conv.basis, basis)
+    assert not module.conv.refocus.any()
+
+
+@pytest.mark.parametrize('groups', [1, 6])
+def test_dwconv_decay_mult_reaches_depthwise_maps_only(groups):
+    layer = nn.Sequential(RefConv2d(6, 6, 3, groups=groups, bias=False, form='explicit'))
+    wrapper = build_optim_wrapper(
+        layer,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='SGD', lr=0.1, weight_decay=1.0),
+            paramwise_cfg=dict(dwconv_decay_mult=0.25),
+        ),
+    )
+    assert [g['weight_decay'] for g in wrapper.param_groups] == [0.25 if groups == 6 else 1.0]
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_basis_written_behind_the_version_counter_is_noticed(form):
+    """EMAHook swaps by `.data.copy_`, then the loop calls eval() or train()."""
+    layer = trained(RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double())
+    _ = layer.weight
+    new = torch.randn(6, 1, 3, 3, dtype=torch.float64)
+    layer.basis.data.copy_(new)
+    layer.eval()
+    fresh = RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double()
+    fresh.basis.copy_(new)
+    fresh.refocus.data.copy_(layer.refocus)
+    exact(fresh.weight.detach(), layer.weight.detach())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_basis_written_in_place_is_noticed_at_once(form):
+    layer = trained(RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double())
+    _ = layer.weight
+    layer.basis.mul_(2)
+    fresh = RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double()
+    fresh.load_state_dict(layer.state_dict())
+    exact(fresh.weight.detach(), layer.weight.detach())
+
+
+def test_a_factor_made_under_inference_mode_can_train():
+    layer = trained(RefConv2d(6, 6, 3, groups=6, form='compact'))
+    with torch.inference_mode():
+        layer(torch.randn(1, 6, 5, 5))
+    layer(torch.randn(1, 6, 5, 5)).sum().backward()
+    assert layer.refocus.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('write', [
+    lambda layer: layer.refocus.data.copy_(torch.ones_like(layer.refocus)),
+    lambda layer: layer.basis.data.copy_(torch.ones_like(layer.basis)),
+    lambda layer: layer.load_state_dict(trained(RefConv2d(6, 6, 3, groups=6)).state_dict()),
+    lambda layer: layer.double(),
+    lambda layer: layer.train().eval(),
+])  # fmt: skip
+def test_a_held_kernel_follows_what_is_written(write):
+    layer = trained(RefConv2d(6, 6, 3, groups=6)).eval()
+    layer.hold_kernel()
+    first = layer.weight
+    assert layer.weight is first  # computed once
+    write(layer)
+    torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-6, atol=1e-6)
+
+
+def test_training_composes_and_ends_the_holding():
+    layer = trained(RefConv2d(6, 6, 3, groups=6)).eval()
+    layer.hold_kernel()
+    assert not layer.weight.requires_grad
+    layer.train()
+    assert layer.weight.requires_grad
+    layer.eval()
+    assert layer.weight.requires_grad
+
+
+@pytest.mark.parametrize('copier', [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize('held', [False, True])
+def test_copies_are_independent_and_current(copier, held):
+    """A copy's tensors count their versions anew; what was derived must not be taken for current."""
+    layer = trained(RefConv2d(6, 6, 3, groups=6, gain=2.0).double()).eval()
+    for _ in range(3):
+        layer.basis.mul_(1.5)
+    if held:
+        layer.hold_kernel()
+    before = layer.weight.detach().clone()
+    twin = copier(layer)
+    for step in range(6):
+        twin.basis.copy_(torch.randn_like(twin.basis))
+        twin.refocus.data.mul_(1 + step)
+        exact(twin.exact_kernel(), twin.weight.detach())
+    assert torch.equal(layer.weight, before)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(gain=1.0), dict(init='kaiming'), dict(init='dirac', identity=False)])
+def test_a_layer_on_meta_is_filled_by_assignment(options):
+    layer = RefConv2d(6, 6, 3, groups=6, device='meta', **options)
+    layer.load_state_dict(nn.Conv2d(6, 6, 3, groups=6).state_dict(), assign=True)
+    assert layer.basis_source == 'checkpoint'
+    assert layer.refocus.device.type == 'cpu'
+    torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-5, atol=1e-5)
+    layer(torch.randn(1, 6, 5, 5)).sum().backward()
+
+
+def test_assigned_parameters_do_not_make_it_ordinary():
+    layer = RefConv2d(6, 6, 3, groups=6)
+    layer.load_state_dict(nn.Conv2d(6, 6, 3, groups=6).state_dict(keep_vars=True), assign=True)
+    assert layer.is_refocused
+    assert not layer.basis.requires_grad
+
+
+def test_sync_bn_conversion_keeps_the_layer():
+    model = nn.Sequential(trained(RefConv2d(6, 6, 3, groups=6)), nn.BatchNorm2d(6)).eval()
+    x = torch.randn(1, 6, 5, 5)
+    expected = model(x)
+    model = convert_sync_batchnorm(model)
+    assert isinstance(model[1], nn.SyncBatchNorm)
+    assert torch.equal(revert_sync_batchnorm(model).eval()(x), expected)
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    layer = trained(RefConv2d(6, 6, 3, groups=6).double())
+    x = torch.randn(1, 6, 5, 5, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(layer(x).sin().sum(), layer.refocus)
+    (got,) = torch.autograd.grad(checkpoint(layer, x, use_reentrant=False).sin().sum(), layer.refocus)
+    exact(expected, got)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_autocast_rounds_the_kernel_once_like_a_plain_layer(form):
+    layer = trained(RefConv2d(16, 16, 3, groups=16, form=form), 0.01)
+    plain = layer.to_conv2d()
+    x = torch.randn(1, 16, 6, 6)
+    with torch.autocast('cpu', torch.bfloat16):
+        y, expected = layer(x), plain(x)
+        assert layer.weight.dtype == torch.float32
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, expected, rtol=2**-7, atol=2**-7)  # bfloat16 has 8 bits
+    y.float().sum().backward()
+    assert layer.refocus.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_to_conv2d_keeps_dtype_and_composes_in_float64(dtype):
+    layer = trained(RefConv2d(6, 6, 3, groups=6, gain=1.0)).to(dtype)
+    plain = layer.to_conv2d()
+    assert plain.weight.dtype == dtype
+    assert torch.equal(plain.weight, layer.exact_kernel().to(dtype))
+
+
+def test_moving_recomputes_the_factor_in_the_new_precision():
+    layer = trained(RefConv2d(6, 6, 3, groups=6))
+    _ = layer.weight  # makes a float32 factor
+    layer.double()
+    exact(layer.exact_kernel(), layer.weight.detach(), 1e-13)
+
+
+def test_state_loaded_by_assignment_is_used():
+    first = trained(RefConv2d(6, 6, 3, groups=6))
+    second = RefConv2d(6, 6, 3, groups=6)
+    _ = second.weight
+    second.load_state_dict(first.state_dict(), assign=True)
+    assert torch.equal(first.weight, second.weight)
+
+
+def test_channels_last_agrees():
+    layer = trained(RefConv2d(8, 8, 3, padding=1, groups=8))
+    x = torch.randn(2, 8, 9, 9)
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_fx_keeps_it_as_one_node():
+    model = nn.Sequential(trained(RefConv2d(6, 6, 3, groups=6)), nn.ReLU())
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.op for node in traced.graph.nodes] == ['placeholder', 'call_module', 'call_module', 'output']
+    x = torch.randn(1, 6, 5, 5)
+    assert torch.equal(traced(x), model(x))
+    traced(x).sum().backward()
+    assert model[0].refocus.grad.any()
+
+
+def test_it_is_registered_in_the_root():
+    assert MODELS.get('RefConv') is RefConv2d

@@ -1,0 +1,80 @@
+import pytest
+from mmcv.cnn import Conv2d as WrappedConv2d
+from torch import nn
+
+from refconv_mm import RefConv2d
+from refconv_mm.targets import select
+
+
+class Odd(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x.flip(-1))
+
+
+def net() -> nn.Module:
+    model = nn.ModuleDict(
+        dict(
+            stem=nn.Conv2d(3, 8, 3),
+            dw=nn.Conv2d(8, 8, 3, groups=8),
+            grouped=WrappedConv2d(8, 8, 5, groups=4),
+            point=nn.Conv2d(8, 8, 1),
+            odd=Odd(8, 8, 3),
+            small=nn.Conv2d(8, 8, 2),
+            normed=nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),
+            done=RefConv2d(8, 8, 3),
+            head=nn.Linear(8, 2),
+        )
+    )
+    model['tied'] = nn.Conv2d(8, 8, 3)
+    model['knot'] = nn.Conv2d(8, 8, 3)
+    model['knot'].weight = model['tied'].weight
+    return model
+
+
+def test_it_chooses_what_it_can_and_says_why_not():
+    chosen, skipped = select(net())
+    assert set(chosen) == {'stem', 'dw', 'grouped'}
+    assert skipped == {
+        'point': 'pointwise: nothing to refocus',
+        'odd': 'Odd computes in its own way',
+        'small': 'kernel (2, 2) smaller than map_k=3',
+        'normed': 'its kernel is computed (weight norm or the like)',
+        'done': 'refocused already',
+        'tied': 'shares its weight with knot',
+        'knot': 'shares its weight with tied',
+    }
+
+
+@pytest.mark.parametrize(('options', 'names'), [
+    (dict(include='d*'), {'dw'}),
+    (dict(include=['stem', 'gr*']), {'stem', 'grouped'}),
+    (dict(exclude='stem'), {'dw', 'grouped'}),
+    (dict(kinds=('depthwise',)), {'dw'}),
+    (dict(kinds=('dense', 'grouped')), {'stem', 'grouped'}),
+    (dict(map_k=5), {'grouped'}),
+])  # fmt: skip
+def test_globs_kinds_and_kernels(options, names):
+    assert set(select(net(), **options)[0]) == names
+
+
+@pytest.mark.parametrize(('options', 'error', 'match'), [
+    (dict(include='backbone.*'), ValueError, r"'backbone\.\*' matches no 2-d convolution.*stem"),
+    (dict(include=['dw', 'nothing']), ValueError, "'nothing'"),
+    (dict(include='point'), ValueError, 'pointwise'),
+    (dict(exclude='*'), ValueError, 'excluded'),
+    (dict(kinds=('fat',)), ValueError, 'fat'),
+    (dict(include=3), TypeError, 'include'),
+    (dict(exclude=[None]), TypeError, 'exclude'),
+])  # fmt: skip
+def test_no_match_and_bad_patterns_are_errors(options, error, match):
+    with pytest.raises(error, match=match):
+        select(net(), **options)
+
+
+def test_what_is_no_net_is_refused():
+    with pytest.raises(ValueError, match='from_conv2d'):
+        select(nn.Conv2d(4, 4, 3))
+    with pytest.raises(TypeError, match=r'nn\.Module'):
+        select('resnet50')
+    with pytest.raises(ValueError, match='no 2-d convolution'):
+        select(nn.Sequential(nn.Linear(2, 2)))
