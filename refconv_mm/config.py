@@ -10,7 +10,13 @@ from mmengine.config import Config, ConfigDict
 
 from .layer import RefConv2d
 
-LAYER = ('RefConv', 'RefConv2d')
+# What stands in the place of each layer of ours; None is mmcv's default, nn.Conv2d.
+LAYER = {
+    'RefConv': None,
+    'RefConv2d': None,
+    'RefConvAdaptivePadding': 'Conv2dAdaptivePadding',
+    'RefConv2dAdaptivePadding': 'Conv2dAdaptivePadding',
+}
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
 _OPTIONS = [p.name for p in inspect.signature(RefConv2d).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -93,7 +99,7 @@ def _name(cfg: Any) -> str:
 
 
 def _mentions(node: Any) -> bool:
-    if _name(node) in LAYER + BUILDER:
+    if _name(node) in (*LAYER, *BUILDER):
         return True
     if isinstance(node, dict | ConfigDict):
         return any(_mentions(value) for value in node.values())
@@ -112,5 +118,6 @@ def _plain(node: Any) -> Any:
         return _plain({**node['backbone'], **extra})
     if _name(node) in LAYER:
         rest = {key: _plain(value) for key, value in node.items() if key not in [*_OPTIONS, 'type']}
-        return {'type': 'Conv2d', **rest} if rest else None
+        plain = LAYER[_name(node)]
+        return {'type': plain or 'Conv2d', **rest} if rest or plain else None
     return {key: _plain(value) for key, value in node.items()}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.fx
+import torch.nn.functional as F
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
+from mmcv.cnn.bricks.wrappers import Conv2d as WrappedConv2d
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -60,6 +64,7 @@ class RefConv2d(nn.Conv2d):
     """
 
     refocus: nn.Parameter | None
+    plain_type: type[nn.Conv2d] = nn.Conv2d
 
     def __init__(
         self,
@@ -220,7 +225,9 @@ class RefConv2d(nn.Conv2d):
         """A plain convolution with the effective kernel; composed in float64, in this layer's dtype."""
         like = self.basis if self.is_refocused else self.weight
         trained = self.weight if self.refocus is None else self.refocus
-        conv = nn.utils.skip_init(nn.Conv2d, **conv_args(self), device=like.device, dtype=like.dtype)
+        with torch.device('meta'):  # no numbers are drawn for a kernel that is about to be written
+            conv = self.plain_type(**self.conv_args(self))
+        conv.to_empty(device=like.device).to(like.dtype)
         conv.weight.copy_(self.exact_kernel())
         conv.weight.requires_grad_(trained.requires_grad)
         if self.bias is not None:
@@ -244,7 +251,7 @@ class RefConv2d(nn.Conv2d):
         options: dict[str, Any] = dict(map_k=map_k, init=init, identity=identity, form=form, gain=gain)
         # The rest of the model draws the same random numbers as without the surgery.
         with torch.random.fork_rng(devices=[]):
-            layer = cls(**conv_args(conv), **options, device=old.device, dtype=old.dtype)
+            layer = cls(**cls.conv_args(conv), **options, device=old.device, dtype=old.dtype)
         if layer.is_refocused and init == 'kaiming':
             layer._seed = int(torch.randint(2**31, ()))
         if layer.is_refocused:
@@ -261,6 +268,13 @@ class RefConv2d(nn.Conv2d):
         layer.basis_source = 'model'
         layer.restart()
         return layer.train(conv.training)
+
+    @staticmethod
+    def conv_args(conv: nn.Conv2d) -> dict[str, Any]:
+        """The constructor arguments that a convolution and its RefConv layer share, but for device and dtype."""
+        names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation', 'groups')
+        shared = {name: getattr(conv, name) for name in (*names, 'padding_mode')}
+        return shared | dict(bias=conv.bias is not None)
 
     def hold_kernel(self) -> None:
         """From now on, evaluation uses the fused kernel, computed once for a map and a basis; training ends it."""
@@ -380,19 +394,51 @@ class RefConv2d(nn.Conv2d):
             missing_keys.remove(key)
 
 
-def conv_args(conv: nn.Conv2d) -> dict[str, Any]:
-    """The constructor arguments of a convolution, but for device and dtype."""
-    return dict(
-        in_channels=conv.in_channels,
-        out_channels=conv.out_channels,
-        kernel_size=conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-    )
+@MODELS.register_module(name='RefConvAdaptivePadding')
+class RefConv2dAdaptivePadding(RefConv2d):
+    """RefConv in the place of mmcv's `Conv2dAdaptivePadding` (TensorFlow's 'same' padding; EfficientNet).
+
+    Takes what :class:`RefConv2d` takes but for `padding_mode`; `padding` is ignored, as upstream does.
+    """
+
+    plain_type = Conv2dAdaptivePadding
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | str | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias, **options)
+
+    @staticmethod
+    def conv_args(conv: nn.Conv2d) -> dict[str, Any]:
+        arguments = RefConv2d.conv_args(conv)
+        del arguments['padding_mode']  # upstream's class knows none
+        return arguments
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding: list[int] = []
+        for axis in (1, 0):  # F.pad begins with the last
+            size, stride = input.shape[axis - 2], self.stride[axis]
+            reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
+            missing = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+            padding += [missing // 2, missing - missing // 2]
+        return super()._conv_forward(F.pad(input, padding) if any(padding) else input, weight, bias)
+
+
+# Classes of convolutions whose arithmetic a RefConv layer can take over, and which one does.
+REFCONV_FOR: dict[type[nn.Conv2d], type[RefConv2d]] = {
+    nn.Conv2d: RefConv2d,
+    WrappedConv2d: RefConv2d,
+    Conv2dAdaptivePadding: RefConv2dAdaptivePadding,
+}
 
 
 def _version(tensor: Tensor) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from .layer import RefConv2d
+from .layer import REFCONV_FOR, RefConv2d
 from .maps import check_options
 from .targets import KINDS, kind_of, select
 
@@ -144,7 +144,9 @@ def refocus(
     # All layers are built before the first is put in, so an error leaves the model as it was.
     with torch.random.fork_rng(devices=[], enabled=dry_run):
         new: dict[str, nn.Conv2d] = {
-            name: RefConv2d.from_conv2d(conv, map_k=map_k, init=init, identity=identity, form=form, gain=gain)
+            name: REFCONV_FOR[type(conv)].from_conv2d(
+                conv, map_k=map_k, init=init, identity=identity, form=form, gain=gain
+            )
             for name, conv in chosen.items()
         }
     return _operate('refocus', model, chosen, new, skipped, dry_run)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from mmcv.cnn.bricks.wrappers import Conv2d as WrappedConv2d
 from torch import nn
 
-from .layer import RefConv2d
+from .layer import REFCONV_FOR, RefConv2d
 
 KINDS = ('depthwise', 'grouped', 'dense')
 
@@ -45,7 +44,7 @@ def why_not(conv: nn.Conv2d, map_k: int, kinds: Sequence[str]) -> str | None:
     """The reason why a convolution can't or should not be refocused; None if it can."""
     if isinstance(conv, RefConv2d):
         return 'refocused already' if conv.is_refocused else 'pointwise: nothing to refocus'
-    if type(conv) not in (nn.Conv2d, WrappedConv2d):
+    if type(conv) not in REFCONV_FOR:
         return f'{type(conv).__name__} computes in its own way'
     if 'weight' not in conv._parameters:
         return 'its kernel is computed (weight norm or the like)'

@@ -70,3 +70,18 @@ def test_a_segmentor_may_write_pretrained_into_the_builder_s_config(tmp_path):
 def test_bad_configs_are_refused(changes, error, match):
     with pytest.raises(error, match=match):
         MODELS.build(dict(type='RefocusedBackbone', **changes))
+
+
+def test_efficientnet_keeps_its_own_padding():
+    """Its convolutions pad as TensorFlow does, by a class of mmcv's that is no nn.Conv2d in its arithmetic."""
+    config = dict(type='mmpretrain.EfficientNet', arch='b0', out_indices=(1, 2))
+    plain = MODELS.build(config)
+    backbone = MODELS.build(dict(type='RefocusedBackbone', backbone=config))
+    plain.eval(), backbone.eval()
+    assert len(named_refconvs(backbone)) == 17
+    backbone.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 65, 64)
+    for a, b in zip(plain(x), backbone(x), strict=True):
+        assert torch.equal(a, b)
+    fuse(backbone)
+    assert [type(m) for m in backbone.modules()] == [type(m) for m in plain.modules()]

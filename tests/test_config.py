@@ -17,6 +17,7 @@ def refocused() -> Config:
                 neck=[dict(type='FPN', conv_cfg=dict(type='mmengine.RefConv'))],
                 head=dict(type='Head', conv_cfg=dict(type=RefConv2d), other=(1, dict(conv_cfg=dict(type='DCN')))),
                 stem=dict(type='RefConv', in_channels=3, out_channels=4, kernel_size=3, init='zero'),
+                same=dict(conv_cfg=dict(type='RefConvAdaptivePadding', map_k=3)),
             ),
             custom_hooks=[dict(type='RefConvHook'), dict(type='EMAHook')],
             default_hooks=dict(refconv=dict(type='RefConvHook'), timer=dict(type='IterTimerHook')),
@@ -34,6 +35,7 @@ def test_the_plain_config_has_no_trace_of_us():
         neck=[dict(type='FPN', conv_cfg=None)],
         head=dict(type='Head', conv_cfg=None, other=(1, dict(conv_cfg=dict(type='DCN')))),
         stem=dict(type='Conv2d', in_channels=3, out_channels=4, kernel_size=3),
+        same=dict(conv_cfg=dict(type='Conv2dAdaptivePadding')),
     )
     assert plain.custom_hooks == [dict(type='EMAHook')]
     assert plain.default_hooks == dict(timer=dict(type='IterTimerHook'))

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.cnn import ConvModule, build_conv_layer
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -23,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import RefConv2d
 from refconv_mm import functional as RF
+from refconv_mm.layer import RefConv2dAdaptivePadding
 from refconv_mm.maps import LoadError
 
 from . import naive
@@ -546,3 +548,21 @@ def test_fx_keeps_it_as_one_node():
 
 def test_it_is_registered_in_the_root():
     assert MODELS.get('RefConv') is RefConv2d
+
+
+@pytest.mark.parametrize(('kernel', 'stride', 'dilation', 'groups', 'size'), [
+    (3, 2, 1, 4, (7, 8)), (5, (2, 1), 1, 4, (8, 6)), ((1, 3), 1, 2, 1, (5, 9)), (3, 3, 2, 1, (11, 10)), (1, 2, 1, 1, (5, 4)),
+])  # fmt: skip
+def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
+    """EfficientNet's convolution: what it computes, what it fuses to, and no padding of the user's."""
+    conv = Conv2dAdaptivePadding(4, 8, kernel, stride, 1, dilation, groups).double()
+    layer = RefConv2dAdaptivePadding(4, 8, kernel, stride, 1, dilation, groups).double()
+    layer.load_state_dict(conv.state_dict())
+    x = torch.randn(2, 4, *size, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-14)
+    if layer.refocus is not None:
+        torch.nn.init.normal_(layer.refocus)
+        assert not torch.allclose(layer(x), conv(x))
+    plain = layer.to_conv2d()
+    assert type(plain) is Conv2dAdaptivePadding
+    torch.testing.assert_close(plain(x), layer(x), rtol=0, atol=1e-12)
