@@ -9,8 +9,9 @@ from .conftest import ROOT
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'compat', 'functional', 'maps', 'layer', 'targets', 'surgery', 'config', 'verify',
-    'checkpoint', 'backbone', 'hooks', 'running', 'data', 'demo', '__init__',
+    'version', 'versions', 'compat', 'functional', 'maps', 'layer', 'targets', 'surgery', 'distributed', 'config',
+    'verify', 'checkpoint', 'convert', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'analysis', 'hooks',
+    'running', 'data', 'demo', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 
