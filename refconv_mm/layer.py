@@ -139,7 +139,8 @@ class RefConv2d(nn.Conv2d):
             return plain
         if 'weight' not in self._buffers:  # nn.Module asks while it replaces one by the other
             raise AttributeError('weight')
-        return self._held_kernel() if self._holding and not self.training else self._compose()
+        held = self._holding and not self.training and not torch.compiler.is_compiling()
+        return self._held_kernel() if held else self._compose()
 
     def _compose(self) -> Tensor:
         basis, geo, refocus = self.basis, self.geometry, self.refocus
@@ -160,18 +161,24 @@ class RefConv2d(nn.Conv2d):
         """What follows from the basis alone: `R` (compact), the gain's factor (explicit), both scaled.
 
         It is kept while the basis is the same tensor, unwritten. Writes through `.data` (EMA swaps) leave no
-        trace in the version counter; `train()` and `eval()` look for those.
+        trace in the version counter; `train()` and `eval()` look for those. Compiled code sees no version counter
+        either, so what is written into a basis there counts from the next `train()`, `eval()` or load on.
         """
         if self.form == 'explicit' and self.gain is None:
             return None
-        basis = self.basis
-        known = self._factor_of
-        if known is None or known[0] is not basis or known[1] != _version(basis):
-            with torch.inference_mode(False), torch.no_grad():  # it outlives an evaluation that made it
-                r, scale = self._derive()
-                self._factor = basis.new_tensor(scale) if r is None else (r * scale).to(basis)
-                self._factor_of = (basis, _version(basis), basis.clone())
+        basis, known = self.basis, self._factor_of
+        compiling = torch.compiler.is_compiling()
+        if known is None or known[0] is not basis or (not compiling and known[1] != _version(basis)):
+            self._remember_factor()
         return self._factor
+
+    @torch.compiler.disable
+    def _remember_factor(self) -> None:
+        basis = self.basis
+        with torch.inference_mode(False), torch.no_grad():  # it outlives an evaluation that made it
+            r, scale = self._derive()
+            self._factor = basis.new_tensor(scale) if r is None else (r * scale).to(basis)
+            self._factor_of = (basis, _version(basis), basis.clone())
 
     def _derive(self) -> tuple[Tensor | None, float]:
         """`R` (compact form; None in the explicit one) and the gain's factor, in float64."""

@@ -551,7 +551,8 @@ def test_it_is_registered_in_the_root():
 
 
 @pytest.mark.parametrize(('kernel', 'stride', 'dilation', 'groups', 'size'), [
-    (3, 2, 1, 4, (7, 8)), (5, (2, 1), 1, 4, (8, 6)), ((1, 3), 1, 2, 1, (5, 9)), (3, 3, 2, 1, (11, 10)), (1, 2, 1, 1, (5, 4)),
+    (3, 2, 1, 4, (7, 8)), (5, (2, 1), 1, 4, (8, 6)), ((1, 3), 1, 2, 1, (5, 9)), (3, 3, 2, 1, (11, 10)),
+    (1, 2, 1, 1, (5, 4)),
 ])  # fmt: skip
 def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
     """EfficientNet's convolution: what it computes, what it fuses to, and no padding of the user's."""

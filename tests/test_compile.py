@@ -1,0 +1,135 @@
+"""torch.compile, reduced precision and memory layouts: each agrees with plain eager execution."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from refconv_mm import fuse, refocus
+from refconv_mm.surgery import named_refconvs
+
+OPTIONS = [
+    dict(form='auto'),
+    dict(form='explicit', init='kaiming', gain=1.0),
+    dict(form='compact', init='kaiming'),
+    dict(form='explicit', init='dirac', identity=False),
+]
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8),
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 1),
+    )
+
+
+def refocused(**options) -> nn.Sequential:
+    model = net()
+    refocus(model, **options)
+    for _, layer in named_refconvs(model):
+        nn.init.normal_(layer.refocus, std=0.1)
+    return model
+
+
+def train(model: nn.Module, call, steps: int = 3) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    generator = torch.Generator().manual_seed(3)
+    dtype = next(model.parameters()).dtype
+    for _ in range(steps):
+        optimizer.zero_grad()
+        call(torch.randn(2, 3, 12, 12, generator=generator, dtype=dtype)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_compiled_training_is_eager_training():
+    """Inductor reorders sums; in float64 that leaves 1e-15 a step."""
+    eager = refocused(form='auto').double()
+    compiled = copy.deepcopy(eager)
+    before = copy.deepcopy(eager.state_dict())
+    train(eager, eager)
+    train(compiled, torch.compile(compiled))
+    for key, value in eager.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[key], value, rtol=0, atol=1e-12)
+    assert all((eager.state_dict()[k] - before[k]).abs().max() > 1e-4 for k in before if k.endswith('refocus'))
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_once_the_basis_is_known_a_step_is_one_graph(options):
+    model = refocused(**options).double()
+    expected = model(x := torch.randn(2, 3, 12, 12, dtype=torch.float64))  # derives what follows from the basis
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(x), expected, rtol=0, atol=1e-12)
+
+
+def test_a_compiled_model_follows_a_loaded_basis():
+    model, other = refocused(form='auto').double(), refocused(form='auto').double()
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    compiled = torch.compile(model, backend='aot_eager')
+    before = compiled(x)
+    model.load_state_dict(other.state_dict())
+    torch.testing.assert_close(compiled(x), other(x), rtol=0, atol=1e-12)
+    assert not torch.allclose(before, other(x))
+
+
+def test_a_fused_model_compiles_for_inference():
+    model = refocused(form='auto').double().eval()
+    expected = model(x := torch.randn(2, 3, 12, 12, dtype=torch.float64))
+    fuse(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.compile(model)(x), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_bfloat16_autocast_rounds_the_kernel_once_as_of_a_plain_convolution(options):
+    model = refocused(**options)
+    plain = copy.deepcopy(model)
+    fuse(plain)
+    x = torch.randn(2, 3, 12, 12)
+    with torch.autocast('cpu', torch.bfloat16):
+        got, expected = model(x), plain(x)
+    assert got.dtype == torch.bfloat16
+    # The kernels agree to 1e-7, which can turn a rounding of bfloat16 (2**-8) here and there.
+    torch.testing.assert_close(got, expected, rtol=2**-6, atol=2**-6)
+    got.float().square().mean().backward()
+    for _, layer in named_refconvs(model):
+        assert layer.refocus.grad.dtype == torch.float32
+        assert layer.refocus.grad.any()
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_channels_last(options):
+    """Layout of weights and images: the same numbers, the layout of the images kept, training included."""
+    model = refocused(**options).double()
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64).to(memory_format=torch.channels_last)
+    assert copy.deepcopy(last)(x).is_contiguous(memory_format=torch.channels_last)
+    train(model, model)
+    train(last, lambda image: last(image.to(memory_format=torch.channels_last)))
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(last.state_dict()[key], value, rtol=0, atol=1e-12)
+    fuse(last)
+    torch.testing.assert_close(last.eval()(x), model.eval()(x), rtol=0, atol=1e-12)
+
+
+def test_activation_checkpointing_recomputes_the_same_gradients():
+    model = refocused(form='auto').double()
+    model[1].momentum = 0.0  # running statistics would be updated twice, of a plain model too
+    recomputed = copy.deepcopy(model)
+    train(model, model)
+    train(recomputed, lambda x: checkpoint(recomputed, x, use_reentrant=False))
+    for key, value in model.state_dict().items():
+        if not key.endswith('num_batches_tracked'):
+            torch.testing.assert_close(recomputed.state_dict()[key], value, rtol=0, atol=1e-12)
