@@ -57,6 +57,22 @@ def plain_config(cfg: Config) -> Config:
     return Config(new)
 
 
+def with_form(cfg: Config, form: str) -> Config:
+    """A copy of a refocused config whose RefConv layers have a form; see :class:`refconv_mm.RefConv2d`."""
+    new = copy.deepcopy(cfg)
+    _set_form(new.get('model', {}), form)
+    return new
+
+
+def _set_form(node: Any, form: str) -> None:
+    if _name(node) in (*LAYER, *BUILDER):
+        node['form'] = form
+    if isinstance(node, dict | ConfigDict):
+        node = list(node.values())
+    for value in node if isinstance(node, list | tuple) else ():
+        _set_form(value, form)
+
+
 def drop_pretrained(node: Any) -> None:
     """Removes `Pretrained` initialisation from a model config, in place."""
     if isinstance(node, dict):

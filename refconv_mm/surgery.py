@@ -56,6 +56,7 @@ class Report:
         skipped: reason by name, for the other convolutions.
         params_before, params_after: trainable parameters of the whole model.
         bytes_before, bytes_after: what training holds for them: value, gradient and one SGD momentum.
+        note: printed below the table.
     """
 
     action: str
@@ -65,6 +66,7 @@ class Report:
     params_after: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
+    note: str = ''
 
     @property
     def matched(self) -> list[str]:
@@ -88,7 +90,8 @@ class Report:
         counts: dict[str, int] = {}
         for reason in self.skipped.values():
             counts[reason] = counts.get(reason, 0) + 1
-        table.caption = '; '.join(f'left alone: {n} x {reason}' for reason, n in counts.items())
+        notes = [f'left alone: {n} x {reason}' for reason, n in counts.items()]
+        table.caption = '; '.join([*notes, *filter(None, [self.note])])
         return table
 
     def __str__(self) -> str:

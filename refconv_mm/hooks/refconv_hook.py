@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import EMAHook, Hook
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
@@ -65,7 +66,10 @@ class RefConvHook(Hook):
             # Random starts are drawn when the checkpoint is loaded, after DDP has made the processes agree.
             assert layer.refocus is not None
             broadcast(layer.refocus.data, src=0)
-        runner.logger.info(f'RefConvHook\n{training_report(model)}')
+            _ = layer.weight  # what follows from the basis is derived now: a compiled step stays one graph
+        report = training_report(model)
+        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
+        runner.logger.info(f'RefConvHook\n{report}')
 
     def after_train(self, runner: Runner) -> None:
         if not self.fuse_after_train or not is_main_process():
@@ -182,10 +186,37 @@ def training_report(model: nn.Module) -> Report:
     return report
 
 
-def _param_groups(runner: Runner) -> list[dict]:
+# Linear in gradients and parameters, element by element alike: what they do to P they do to F.
+_LINEAR = (torch.optim.SGD, torch.optim.ASGD)
+
+
+def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2d]]) -> str:
+    """Whether the compact form is the explicit form's training under an optimizer, in a sentence.
+
+    The two agree where a step is a linear map of gradients and parameters, or scales them by their norm, which
+    `Q` keeps (docs/performance.md, "Any optimizer").
+    """
+    if not any(layer.form == 'compact' for _, layer in layers):
+        return "all maps are explicit: the released layer's training, under any optimizer"
+    name = type(wrapper.optimizer).__name__
+    if not isinstance(wrapper.optimizer, _LINEAR):
+        return (
+            f'{name} scales each element by itself: the compact form is a method of its own here, not the training of '
+            "the explicit one (form='explicit' is)"
+        )
+    if getattr(wrapper, 'clip_func', None) is torch.nn.utils.clip_grad_value_:
+        return f'{name}, but gradients are clipped by value: the compact form trains otherwise than the explicit one'
+    return f'{name}: the compact form is the same training as the explicit one'
+
+
+def _wrappers(runner: Runner) -> list[OptimWrapper]:
     wrapper = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, dict) else getattr(wrapper, 'optim_wrappers', {}).values()
-    return [group for w in (list(wrappers) or [wrapper]) for group in w.param_groups]
+    return list(wrappers) or [wrapper]
+
+
+def _param_groups(runner: Runner) -> list[dict]:
+    return [group for wrapper in _wrappers(runner) for group in wrapper.param_groups]
 
 
 def _keep_earlier(work_dir: Path) -> None:
