@@ -33,6 +33,8 @@ version = re.search(r"__version__ = '(.+)'", (ROOT / 'refconv_mm' / 'version.py'
 det = ['mmdet>=3.2,<3.4']
 seg = ['mmsegmentation>=1.2,<1.3', 'ftfy', 'regex']
 cls = ['mmpretrain>=1.1,<1.3']
+onnx = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
+benchmark = ['matplotlib', 'psutil']
 
 setup(
     name='refconv_mm',
@@ -46,7 +48,14 @@ setup(
     python_requires='>=3.10',
     # mmcv is not among them: pip would compile it, or take a build without ops. The import says what to do.
     install_requires=['torch>=2.6', 'mmengine>=0.10.4,<0.11', 'numpy', 'packaging', 'rich'],
-    extras_require={'det': det, 'seg': seg, 'cls': cls, 'all': det + seg + cls},
+    extras_require={
+        'det': det,
+        'seg': seg,
+        'cls': cls,
+        'onnx': onnx,
+        'benchmark': benchmark,
+        'all': det + seg + cls + onnx + benchmark,
+    },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -120,6 +120,8 @@ def build_model(cfg: Config) -> nn.Module:
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     # A copy: mmseg's segmentors write into their config, and building from it again would fail.
     model_cfg = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:  # as mmengine's Runner does
+        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     drop_pretrained(model_cfg)
     model = MODELS.build(model_cfg)
     compat.apply()
@@ -243,6 +245,62 @@ def _compare_folded(refocused: nn.Module, fused: nn.Module, folded: nn.Module, i
     return whole
 
 
+@dataclass
+class Plain:
+    """A checkpoint in the form that the plain model takes.
+
+    Attributes:
+        cfg: the plain config.
+        state_dict: fits its model exactly.
+        what: what the checkpoint was, in a sentence.
+        fused: whether it was refocused once.
+        folded_bn: whether batch norm is folded; the model must then be folded before it is loaded.
+    """
+
+    cfg: Config
+    state_dict: dict[str, Tensor]
+    what: str
+    fused: bool
+    folded_bn: bool
+
+
+def as_plain(
+    cfg: Config,
+    checkpoint: dict[str, Any],
+    *,
+    ema: bool | None = None,
+    source: str = '',
+    shape: tuple[int, int] | None = None,
+) -> Plain:
+    """A refocused checkpoint fused in memory, a fused or plain one as it is.
+
+    Args:
+        cfg: a refocused or a plain config.
+        checkpoint: as :func:`read_checkpoint` returns it; not changed.
+        ema, source, shape: as in :func:`fuse_checkpoint`.
+
+    Raises:
+        FuseError: refocused while the config is plain, or fusing failed.
+    """
+    state, weights = choose_weights(checkpoint, ema)
+    record = checkpoint['meta'].get('refconv') or {}
+    if is_refocused_state(state):
+        if not is_refocused_config(cfg):
+            raise FuseError(
+                f'{source or "the checkpoint"} is refocused and the config is plain. Pass the config it was trained '
+                'with, or fuse it first with tools/fuse.py and take fused.pth.'
+            )
+        fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
+        what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
+        return Plain(plain_config(cfg), fused.checkpoint['state_dict'], what, fused=True, folded_bn=False)
+    what = f'a fused checkpoint, as it is (fused from {record.get("source")})' if record.get('fused') else ''
+    what = what or f'a plain checkpoint, as it is ({weights} weights)'
+    if is_refocused_config(cfg):
+        cfg = plain_config(cfg)
+        what += '; the config is refocused, so the plain one behind it is used'
+    return Plain(cfg, state, what, bool(record.get('fused')), bool(record.get('folded_bn')))
+
+
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:
     """Writes `fused.pth` and `fused.py` into a directory.
 
@@ -256,7 +314,9 @@ def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> t
             raise FileExistsError(f'{path} exists and is left alone; name another --out-dir or pass --force')
     out_dir.mkdir(parents=True, exist_ok=True)
     write_whole(paths[0], lambda temporary: torch.save(fused.checkpoint, temporary))
-    write_whole(paths[1], lambda temporary: fused.cfg.dump(temporary))
+    # What `cfg.dump` would write; the text is at hand, and formatting it takes most of a second.
+    text = fused.checkpoint['meta']['cfg']
+    write_whole(paths[1], lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
     return paths
 
 

@@ -19,14 +19,9 @@ from rich.table import Table
 from torch import nn
 
 from . import compat
-from .checkpoint import (
-    choose_weights,
-    fuse_checkpoint,
-    is_refocused_state,
-    load_whole,
-    read_checkpoint,
-)
+from .checkpoint import as_plain, is_refocused_state, load_whole, read_checkpoint
 from .config import drop_pretrained, is_refocused_config, plain_config
+from .onnx_model import OnnxModel, run_on
 from .surgery import bare
 from .verify import FuseError
 
@@ -197,7 +192,7 @@ def runner_for_test(cfg: Config, path: str, ema: bool | None = None, trust: bool
 
     Args:
         cfg: a refocused or a plain config.
-        path: a refocused, fused or plain checkpoint of it.
+        path: a refocused, fused or plain checkpoint of it, or an ONNX model exported from one (`.onnx`).
         ema: as in :func:`refconv_mm.checkpoint.choose_weights`.
 
     Returns:
@@ -206,35 +201,35 @@ def runner_for_test(cfg: Config, path: str, ema: bool | None = None, trust: bool
     Raises:
         FileNotFoundError, FuseError: no such checkpoint, or it is not one of this config's model.
     """
-    checkpoint = read_checkpoint(path, trust)
-    state, weights = choose_weights(checkpoint, ema)
-    refocused_cfg = is_refocused_config(cfg)
-    record = checkpoint['meta'].get('refconv') or {}
-    if is_refocused_state(state):
-        if not refocused_cfg:
-            raise FuseError(
-                f'{path} is refocused and the config is plain. Pass the config it was trained with, or fuse it first '
-                'with tools/fuse.py and test fused.pth.'
-            )
-        fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=path)
-        cfg, state = plain_config(cfg), fused.checkpoint['state_dict']
-        what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
-    else:
-        what = f'a fused checkpoint, as it is (fused from {record.get("source")})' if record.get('fused') else ''
-        what = what or f'a plain checkpoint, as it is ({weights} weights)'
-        if refocused_cfg:
-            cfg = plain_config(cfg)
-            what += '; the config is refocused, so the plain one behind it is used'
+    if Path(path).suffix == '.onnx':
+        if ema is not None:
+            raise FuseError('--ema, --no-ema: which weights an ONNX model holds was chosen when it was exported')
+        return _runner_for_onnx(cfg, path)
+    plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
+    runner, what = _runner_without_weights(plain.cfg), plain.what
+    if plain.folded_bn:
+        mmcv.cnn.fuse_conv_bn(bare(runner.model))
+        what += '; batch norm folded'
+    load_whole(runner.model, plain.state_dict, path)
+    print_log(f'testing {what}', logger='current')
+    return runner, what
+
+
+def _runner_for_onnx(cfg: Config, path: str) -> tuple[Runner, str]:
+    """As :func:`runner_for_test`, for an ONNX model that tools/export_onnx.py wrote."""
+    onnx = OnnxModel.read(path)
+    runner = _runner_without_weights(plain_config(cfg) if is_refocused_config(cfg) else cfg)
+    run_on(bare(runner.model), onnx)
+    what = f'an ONNX model under onnxruntime ({onnx.provider}), of {onnx.record["note"]}'
+    print_log(f'testing {what}', logger='current')
+    return runner, what
+
+
+def _runner_without_weights(cfg: Config) -> Runner:
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
-    runner = build_runner(cfg)
-    if record.get('folded_bn'):
-        mmcv.cnn.fuse_conv_bn(bare(runner.model))
-        what += '; batch norm folded'
-    load_whole(runner.model, state, path)
-    print_log(f'testing {what}', logger='current')
-    return runner, what
+    return build_runner(cfg)
 
 
 def leave_process_group() -> None:

@@ -1,0 +1,129 @@
+"""A checkpoint becomes an ONNX model, with the record that tools/test.py reads."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mmcv.cnn
+from mmengine.config import Config
+from torch import nn
+
+from .checkpoint import Plain, as_plain, build_model, load_whole, write_whole
+from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
+from .onnx_model import INPUT, RECORD, needed, preprocessing
+from .verify import example_input
+from .version import __version__
+
+
+@dataclass
+class Exported:
+    """An ONNX model.
+
+    Attributes:
+        graph: the graph, the record in its metadata, and its proof.
+        record: what was exported from what, how the input is made, how the outputs nest, how well it agrees.
+    """
+
+    graph: Graph
+    record: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f'{self.record["note"]}\n{self.graph}'
+
+
+def export_checkpoint(
+    cfg: Config,
+    checkpoint: dict[str, Any],
+    *,
+    ema: bool | None = None,
+    fold_bn: bool = False,
+    source: str = '',
+    shape: tuple[int, int] | None = None,
+    opset: int | None = None,
+) -> Exported:
+    """Exports the raw outputs (`mode='tensor'`) of a checkpoint's plain model.
+
+    A refocused checkpoint is fused first, with its proof. The graph is compared under onnxruntime with the plain
+    model under torch, its batch norm unfolded.
+
+    Args:
+        cfg: a refocused or a plain config.
+        checkpoint: as :func:`refconv_mm.checkpoint.read_checkpoint` returns it; not changed.
+        ema: as in :func:`refconv_mm.checkpoint.choose_weights`.
+        fold_bn: fold batch norm first, also where torch's exporter would leave it.
+        source: where the checkpoint came from, for the record.
+        shape: height and width of the example input; by default what the config tests with, halved until it is
+            quick. Where the graph can't leave the size open, it is fixed at this one, not halved.
+        opset: version of the ONNX operators; None is torch's choice.
+
+    Raises:
+        FuseError: a package is missing, the checkpoint can't be fused, the model has no raw outputs or does not
+            become ONNX, or onnxruntime computes something else.
+        ValueError: an opset that torch does not write.
+    """
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        needed(name)
+    check_opset(opset)
+    plain = as_plain(cfg, checkpoint, ema=ema, source=source, shape=shape)
+    reference = build_model(plain.cfg)
+    if plain.folded_bn:
+        mmcv.cnn.fuse_conv_bn(reference)
+    load_whole(reference, plain.state_dict, source or 'the checkpoint')
+    model = mmcv.cnn.fuse_conv_bn(copy.deepcopy(reference)) if fold_bn and not plain.folded_bn else reference
+    image, whole = example_input(plain.cfg, shape), example_input(plain.cfg, shape, limit=2**30)
+    graph = make_graph(model, reference, image, whole, opset)
+    classes = (checkpoint['meta'].get('dataset_meta') or {}).get('classes')
+    record = {**_origin(plain, reference, source, fold_bn), **_proof(graph, reference)}
+    record['classes'] = list(map(str, classes)) if classes else None
+    entry = graph.proto.metadata_props.add()
+    entry.key, entry.value = RECORD, json.dumps(record)
+    return Exported(graph, record)
+
+
+def _origin(plain: Plain, model: nn.Module, source: str, fold_bn: bool) -> dict[str, Any]:
+    folded = fold_bn or plain.folded_bn
+    note = plain.what + ('; batch norm folded' if folded else '')
+    facts = dict(fused=plain.fused, folded_bn=folded, source=str(source), model=type(model).__name__)
+    return dict(version=__version__, note=note, **facts)
+
+
+def _proof(graph: Graph, model: nn.Module) -> dict[str, Any]:
+    return dict(
+        input=dict(name=INPUT, shape=graph.proven[0], **preprocessing(model)),
+        outputs=graph.outputs,
+        dynamic=graph.dynamic,
+        proven=graph.proven,
+        tolerance=TOLERANCE,
+        difference=graph.difference,
+    )
+
+
+def check_target(path: str | Path, overwrite: bool = False) -> Path:
+    """The path to write to, looked at before the work.
+
+    Raises:
+        ValueError: it does not end with `.onnx`, by which tools/test.py knows it.
+        FileExistsError: it is there and `overwrite` is False.
+    """
+    path = Path(path)
+    if path.suffix != '.onnx':
+        raise ValueError(f'{path} does not end with .onnx, by which tools/test.py knows an ONNX model')
+    if path.exists() and not overwrite:
+        raise FileExistsError(f'{path} exists and is left alone; name another file or pass --force')
+    return path
+
+
+def write_onnx(exported: Exported, path: str | Path, overwrite: bool = False) -> Path:
+    """Writes the model into one file, whole or not at all.
+
+    Raises:
+        ValueError, FileExistsError: as :func:`check_target`; nothing was written.
+    """
+    path = check_target(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda temporary: needed('onnx').save(exported.graph.proto, temporary))
+    return path

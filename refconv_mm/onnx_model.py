@@ -1,0 +1,241 @@
+"""An exported ONNX model: its record, its outputs as the head nested them, and a model of OpenMMLab run on it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .verify import FuseError
+
+RECORD = 'refconv_mm'  # the key of our record among the model's metadata
+INPUT = 'inputs'
+# The heads whose prediction starts from what `mode='tensor'` returns, and the name of an only output.
+HEADS = {'decode_head': 'seg_logits', 'bbox_head': 'output', 'head': 'cls_score'}
+_NEEDED = ('version', 'note', 'input', 'outputs')
+
+
+def needed(name: str) -> Any:
+    """A module that only ONNX needs.
+
+    Raises:
+        FuseError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise FuseError(
+            f"ONNX needs {name}, which does not import ({error}): pip install 'refconv_mm[onnx]'"
+        ) from error
+
+
+def open_session(model: str | bytes) -> Any:
+    """An onnxruntime session of a file or of its content: on the GPU where onnxruntime has one, on torch's threads."""
+    runtime = needed('onnxruntime')
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # errors are raised; its own log would say them twice
+    wanted = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+    return runtime.InferenceSession(model, options, [p for p in wanted if p in runtime.get_available_providers()])
+
+
+# -- nested outputs ----------------------------------------------------------------------------------------
+
+
+def flatten(value: Any, name: str, into: dict[str, Tensor]) -> Any:
+    """The structure of nested outputs, for the record; inverse of :func:`restore`.
+
+    Args:
+        value: a tensor, or tuples, lists and dicts of tensors.
+        name: of the output; those inside a list are called `name_0`, `name_1`, ...
+        into: gets the tensors by name.
+
+    Raises:
+        FuseError: something else is among the outputs.
+
+    Example:
+        >>> into = {}
+        >>> flatten(([torch.zeros(1)], None), 'x', into), list(into)
+        ({'tuple': [{'list': ['x_0_0']}, None]}, ['x_0_0'])
+    """
+    if isinstance(value, Tensor):
+        into[name] = value
+        return name
+    if isinstance(value, list | tuple):
+        items = [flatten(item, f'{name}_{i}', into) for i, item in enumerate(value)]
+        return {'tuple' if isinstance(value, tuple) else 'list': items}
+    if isinstance(value, dict):
+        return {'dict': {key: flatten(item, f'{name}_{key}', into) for key, item in value.items()}}
+    if value is None:
+        return None
+    raise FuseError(f"the model's raw outputs hold a {type(value).__name__}; ONNX knows tensors only")
+
+
+def restore(structure: Any, tensors: dict[str, Tensor]) -> Any:
+    """The nested outputs of a structure; inverse of :func:`flatten`."""
+    if isinstance(structure, str):
+        return tensors[structure]
+    if structure is None:
+        return None
+    (kind, items), *_ = structure.items()
+    if kind == 'dict':
+        return {key: restore(item, tensors) for key, item in items.items()}
+    nested = [restore(item, tensors) for item in items]
+    return tuple(nested) if kind == 'tuple' else nested
+
+
+def flatten_outputs(model: nn.Module, outputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    """:func:`flatten` with names in the terms of the task: `seg_logits`, `cls_score`, `bbox_preds_0`, ..."""
+    kind, head = head_of(model)
+    tensors: dict[str, Tensor] = {}
+    predict = getattr(head, 'predict_by_feat', None)
+    if kind == 'bbox_head' and isinstance(outputs, tuple) and predict is not None:
+        names = list(inspect.signature(predict).parameters)  # cls_scores, bbox_preds, ...: what the head returns
+        if len(names) >= len(outputs):
+            return {'tuple': [flatten(v, n, tensors) for n, v in zip(names, outputs, strict=False)]}, tensors
+    return flatten(outputs, HEADS.get(kind, 'output'), tensors), tensors
+
+
+def head_of(model: nn.Module) -> tuple[str, nn.Module | None]:
+    """Name and module of the head, or `('', None)` where the model has none that we know."""
+    for name in HEADS:
+        head = getattr(model, name, None)
+        if isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList):  # a list: a cascade
+            return name, head
+    return '', None
+
+
+def preprocessing(model: nn.Module) -> dict[str, Any]:
+    """What a model's data preprocessor does to an image: mean, std (None: nothing) and the order of channels."""
+    module = getattr(model, 'data_preprocessor', None)
+    # The three libraries' names for one thing: images are read as BGR, and turned round.
+    turned = any(getattr(module, name, False) for name in ('_channel_conversion', 'channel_conversion', 'to_rgb'))
+    values = {name: getattr(module, name, None) for name in ('mean', 'std')}
+    # Seven digits: what float32 holds, without the noise behind it.
+    numbers = {k: None if v is None else [float(f'{x:.7g}') for x in v.flatten().tolist()] for k, v in values.items()}
+    return {**numbers, 'channels': 'RGB' if turned else 'BGR'}
+
+
+# -- the model ---------------------------------------------------------------------------------------------
+
+
+class OnnxModel:
+    """An ONNX model of ours under onnxruntime; called with images, it returns what the plain model's head returns.
+
+    Attributes:
+        record: what tools/export_onnx.py noted in the model's metadata.
+        provider: what onnxruntime runs it on.
+    """
+
+    def __init__(self, session: Any, record: dict[str, Any]) -> None:
+        self.record, self._session = record, session
+        self.provider = session.get_providers()[0]
+        self._names = [output.name for output in session.get_outputs()]
+        self._last: Any = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> OnnxModel:
+        """Opens a file that tools/export_onnx.py wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            FuseError: onnxruntime is missing, or the file is damaged or not one of ours.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'no ONNX model at {path}')
+        needed('onnxruntime')
+        try:
+            session = open_session(str(path))
+        except Exception as error:  # onnxruntime's own classes have no nearer base
+            raise FuseError(f'{path} is damaged or no ONNX model: {error}') from error
+        try:
+            record = json.loads(session.get_modelmeta().custom_metadata_map[RECORD])
+            missing = [key for key in _NEEDED if key not in record]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FuseError(
+                f'{path} is an ONNX model, but not one of tools/export_onnx.py: its metadata has no record under '
+                f'"{RECORD}", so nothing is known of its input and its outputs. Export the checkpoint anew.'
+            ) from error
+        if missing:
+            raise FuseError(f'{path}: its record lacks {", ".join(missing)}; export the checkpoint anew')
+        return cls(session, record)
+
+    def __call__(self, inputs: Tensor) -> Any:
+        """Raw outputs, nested as the head nests them, on the device of the inputs.
+
+        Args:
+            inputs: normalised images, `(N, C, H, W)`. Where the graph takes one image at a time, they go one by one.
+
+        Raises:
+            FuseError: the graph has a fixed size, and it is another.
+        """
+        batch, *size = self._session.get_inputs()[0].shape
+        fixed = [isinstance(a, int) and a != b for a, b in zip(size, inputs.shape[1:], strict=True)]
+        if any(fixed):
+            raise FuseError(
+                f'the ONNX model takes images of {"x".join(map(str, size))} only, and got '
+                f'{"x".join(map(str, inputs.shape[1:]))}: export it with --shape {inputs.shape[2]} {inputs.shape[3]}'
+            )
+        parts = inputs.split(batch) if isinstance(batch, int) else [inputs]
+        runs = [self._session.run(self._names, {INPUT: part.cpu().numpy()}) for part in parts]
+        values = [torch.cat([torch.from_numpy(array) for array in arrays]) for arrays in zip(*runs, strict=True)]
+        tensors = {n: v.to(inputs.device) for n, v in zip(self._names, values, strict=True)}
+        self._last = restore(self.record['outputs'], tensors)
+        return self._last
+
+    def hand_on(self, outputs: Any) -> Any:
+        """Stands for the head's forward: the outputs are the head's already.
+
+        Raises:
+            FuseError: the head is given something else than the model returned.
+        """
+        if outputs is not self._last:
+            raise FuseError("this model's prediction does not start from its raw outputs; it can't be tested as ONNX")
+        return outputs
+
+    def __deepcopy__(self, memo: dict) -> OnnxModel:
+        return self  # EMA hooks copy the model; a session can't be copied, and has nothing that changes
+
+
+def run_on(model: nn.Module, onnx: OnnxModel) -> None:
+    """Makes a model take its raw outputs from ONNX, in place; its own post-processing follows, unchanged.
+
+    Args:
+        model: the plain model of a config; its weights don't matter any more.
+
+    Raises:
+        FuseError: the ONNX model was exported for other images, or from another model, or it has no known head.
+    """
+    _, head = head_of(model)
+    if head is None or not hasattr(model, 'extract_feat'):
+        raise FuseError(f'{type(model).__name__} has no {", ".join(HEADS)}: only models with one are tested as ONNX')
+    expected = {key: onnx.record['input'].get(key) for key in ('mean', 'std', 'channels')}
+    have = preprocessing(model)
+    if have != expected:
+        raise FuseError(
+            f'the ONNX model was exported for images of {expected}, and the data_preprocessor of the config makes '
+            f'{have}: test with the config that it was exported with'
+        )
+    _check_outputs(model.eval(), onnx)
+    model.extract_feat = onnx
+    head.forward = onnx.hand_on
+
+
+@torch.no_grad()
+def _check_outputs(model: nn.Module, onnx: OnnxModel) -> None:
+    """Another architecture or number of classes shows in the shapes, before any metric is computed."""
+    device = next(model.parameters()).device
+    inputs = torch.zeros(1, *onnx.record['input']['shape'][1:], device=device)
+    structure, tensors = flatten_outputs(model, model(inputs, mode='tensor'))
+    expected = {name: tuple(value.shape) for name, value in tensors.items()}
+    have = {name: tuple(value.shape) for name, value in flatten_outputs(model, onnx(inputs))[1].items()}
+    if (structure, expected) != (onnx.record['outputs'], have):
+        raise FuseError(
+            f"the ONNX model is not of the config's model: on {tuple(inputs.shape)} it returns {have}, and the model "
+            f'of the config {expected}'
+        )
