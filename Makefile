@@ -10,13 +10,14 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
 TORCH := $(shell sed -n 's/^torch==//p' requirements/torch.txt)
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test benchmark lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
 	@echo 'make test     set up, then run the tests (6 minutes after set-up)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
+	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
 	@echo 'make lint     ruff and mypy;   make format  let ruff rewrite;   make clean  remove .venv and work_dirs'
 
 $(STAMPS)/venv:
@@ -54,6 +55,9 @@ demo: install
 
 test: install
 	@$(PY) -m pytest
+
+benchmark: install
+	@$(PY) -W ignore tools/benchmark.py
 
 lint: install
 	@$(VENV)/bin/ruff check .

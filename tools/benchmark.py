@@ -1,0 +1,50 @@
+"""Measures what refocusing costs: plain, explicit and compact form in turn, in one process.
+
+python tools/benchmark.py                                           # the whole suite, about an hour on two cores
+python tools/benchmark.py --only mobilenet_v2 --seconds 10          # one model
+python tools/benchmark.py my_suite.py --parts cases                 # your own models, as in configs/benchmark/suite.py
+"""
+
+import argparse
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from refconv_mm.analysis.benchmark_run import PARTS, run_suite
+
+SUITE = Path(__file__).parents[1] / 'configs' / 'benchmark' / 'suite.py'
+
+
+def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('suite', nargs='?', default=str(SUITE))
+    parser.add_argument('--only', nargs='+', default=[], metavar='MODEL', help='names in the suite')
+    parser.add_argument('--parts', nargs='+', default=PARTS, choices=PARTS)
+    parser.add_argument('--seconds', type=float, default=30, help='timed part of one case (default: %(default)s)')
+    parser.add_argument('--threads', type=int, help="threads to compute with (default: torch's)")
+    parser.add_argument('--out-dir', default='work_dirs/benchmark')
+    return parser, parser.parse_args()
+
+
+def main() -> None:
+    parser, args = parse_args()
+    warnings.filterwarnings('ignore')  # of the exporters and of old code upstream, hundreds of them
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
+    try:
+        suite = Config.fromfile(args.suite)
+        written = run_suite(suite, Path(args.out_dir), command, args.only, args.parts, args.seconds)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    print(Path(args.out_dir, 'report.md').read_text())
+    for path in written:
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()
