@@ -206,9 +206,29 @@ def compact_kernel(offset: Tensor, compact: Tensor, factor: Tensor, geo: Geometr
     Returns:
         The transformed kernel, of the offset's shape.
     """
-    rows = compact.view(geo.groups, geo.width, geo.rank)
-    flat = torch.baddbmm(offset.reshape(geo.groups, geo.width, geo.positions), rows, factor)
-    return flat.view_as(offset)
+    return compact_rows(as_rows(offset, geo), compact, factor[0] if geo.groups == 1 else factor).view(offset.shape)
+
+
+def as_rows(kernel: Tensor, geo: Geometry) -> Tensor:
+    """A kernel as `(G, g, KH*KW)`, or as `(g, KH*KW)` where there is one group (depthwise layers)."""
+    shape = (geo.groups, geo.width, geo.positions)
+    return kernel.reshape(shape[1:] if geo.groups == 1 else shape)
+
+
+def compact_rows(offset: Tensor, compact: Tensor, factor: Tensor) -> Tensor:
+    """`offset + P R` on rows, the least work that a step can do.
+
+    Args:
+        offset: from :func:`as_rows`.
+        compact: `P`, `(n, r)`.
+        factor: `R`, `(G, r, KH*KW)`, or `(r, KH*KW)` where the offset has two dimensions too.
+
+    Returns:
+        The transformed kernel, of the offset's shape.
+    """
+    if offset.ndim == 2:  # depthwise layers: small enough for the bookkeeping of a batched product to count
+        return torch.addmm(offset, compact, factor)
+    return torch.baddbmm(offset, compact.view(*offset.shape[:2], -1), factor)
 
 
 def dirac_map(geo: Geometry) -> Tensor:

@@ -92,8 +92,8 @@ class RefConv2d(nn.Conv2d):
         )
         self.map_k, self.init, self.identity, self.gain = map_k, init, bool(identity), gain
         self.basis_source, self.map_source = 'random', 'start'
-        self._factor: Tensor | None = None
-        self._factor_of: tuple[Tensor, int, Tensor] | None = None
+        self._constant: tuple[Tensor | None, Tensor | None] = None, None
+        self._constants_of: tuple[Tensor, int, Tensor] | None = None
         self._held: tuple[Tensor, Tensor, Tensor] | None = None
         self._holding = False
         if self.kernel_size == (1, 1):
@@ -143,42 +143,55 @@ class RefConv2d(nn.Conv2d):
         return self._held_kernel() if held else self._compose()
 
     def _compose(self) -> Tensor:
-        basis, geo, refocus = self.basis, self.geometry, self.refocus
-        assert refocus is not None
-        factor = self._current_factor()
+        device = self.basis.device.type
+        if not torch.is_autocast_enabled(device):
+            return self._transformed()
         # Autocast would round the map to half precision before the sum; the kernel is rounded once, by the
         # convolution, as a plain one is.
-        with torch.autocast(basis.device.type, enabled=False):
-            if self.form == 'compact':
-                assert factor is not None
-                return RF.compact_kernel(basis if self.identity else torch.zeros_like(basis), refocus, factor, geo)
-            update = RF.explicit_update(basis, refocus, geo)
-            if factor is not None:
-                update = update * factor
-            return basis + update if self.identity else update
+        with torch.autocast(device, enabled=False):
+            return self._transformed()
 
-    def _current_factor(self) -> Tensor | None:
-        """What follows from the basis alone: `R` (compact), the gain's factor (explicit), both scaled.
+    def _transformed(self) -> Tensor:
+        refocus = self.refocus
+        assert refocus is not None
+        offset, factor = self._constants()
+        if self.form == 'compact':
+            assert offset is not None
+            assert factor is not None
+            return RF.compact_rows(offset, refocus, factor).view(self.basis.shape)
+        basis = self.basis
+        update = RF.explicit_update(basis, refocus, self.geometry)
+        if factor is not None:
+            update = update * factor
+        return basis + update if self.identity else update
 
-        It is kept while the basis is the same tensor, unwritten. Writes through `.data` (EMA swaps) leave no
+    def _constants(self) -> tuple[Tensor | None, Tensor | None]:
+        """What follows from the basis alone: offset and `R` as rows (compact), the gain's factor (explicit).
+
+        They are kept while the basis is the same tensor, unwritten. Writes through `.data` (EMA swaps) leave no
         trace in the version counter; `train()` and `eval()` look for those. Compiled code sees no version counter
         either, so what is written into a basis there counts from the next `train()`, `eval()` or load on.
         """
         if self.form == 'explicit' and self.gain is None:
-            return None
-        basis, known = self.basis, self._factor_of
+            return None, None
+        basis, known = self.basis, self._constants_of
         compiling = torch.compiler.is_compiling()
-        if known is None or known[0] is not basis or (not compiling and known[1] != _version(basis)):
-            self._remember_factor()
-        return self._factor
+        if known is None or known[0] is not basis or (not compiling and known[1] != _version(known[0])):
+            self._remember_constants()
+        return self._constant
 
     @torch.compiler.disable
-    def _remember_factor(self) -> None:
+    def _remember_constants(self) -> None:
         basis = self.basis
-        with torch.inference_mode(False), torch.no_grad():  # it outlives an evaluation that made it
+        with torch.inference_mode(False), torch.no_grad():  # they outlive an evaluation that made them
             r, scale = self._derive()
-            self._factor = basis.new_tensor(scale) if r is None else (r * scale).to(basis)
-            self._factor_of = (basis, _version(basis), basis.clone())
+            if r is None:
+                self._constant = None, basis.new_tensor(scale)
+            else:
+                r = (r[0] if self.geometry.groups == 1 else r) * scale
+                offset = basis if self.identity else torch.zeros_like(basis)
+                self._constant = RF.as_rows(offset, self.geometry), r.to(basis)
+            self._constants_of = (basis, _version(basis), basis.clone())
 
     def _derive(self) -> tuple[Tensor | None, float]:
         """`R` (compact form; None in the explicit one) and the gain's factor, in float64."""
@@ -313,18 +326,19 @@ class RefConv2d(nn.Conv2d):
     def train(self, mode: bool = True) -> RefConv2d:
         if mode:
             self.release_kernel()
-        known = self._factor_of
+        known = self._constants_of
         if mode != self.training and known is not None and not torch.equal(known[2], known[0]):
-            self._factor_of = None
+            self._constants_of = None
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> RefConv2d:
-        self._held = self._factor = self._factor_of = None
+        self._held = self._constants_of = None
+        self._constant = None, None
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy's tensors have version counters of their own: what was derived stays behind.
-        return {**self.__dict__, '_held': None, '_factor': None, '_factor_of': None}
+        return {**self.__dict__, '_held': None, '_constant': (None, None), '_constants_of': None}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == 'weight' and self.__dict__.get('_buffers', {}).get(name) is not None:
@@ -389,7 +403,7 @@ class RefConv2d(nn.Conv2d):
         )
         if not self.is_refocused:
             return
-        self._held = self._factor_of = None
+        self._held = self._constants_of = None
         if key in state_dict:
             self.map_source = 'checkpoint'
         if basis_key in state_dict and state_dict[basis_key].shape == self.basis.shape:

@@ -6,10 +6,13 @@ python tools/benchmark.py my_suite.py --parts cases                 # your own m
 """
 
 import argparse
+import os
 import shlex
 import sys
 import warnings
 from pathlib import Path
+
+os.environ.setdefault('KINETO_LOG_LEVEL', '3')  # torch's profiler reads it once, and talks much
 
 import torch
 from mmengine.config import Config
