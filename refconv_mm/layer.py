@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.fx
@@ -94,7 +94,7 @@ class RefConv2d(nn.Conv2d):
         self.basis_source, self.map_source = 'random', 'start'
         self._constant: tuple[Tensor | None, Tensor | None] = None, None
         self._constants_of: tuple[Tensor, int, Tensor] | None = None
-        self._held: tuple[Tensor, Tensor, Tensor] | None = None
+        self._held: tuple[Tensor, _Mark, _Mark] | None = None
         self._holding = False
         if self.kernel_size == (1, 1):
             self.form = 'plain'
@@ -307,18 +307,15 @@ class RefConv2d(nn.Conv2d):
     def _held_kernel(self) -> Tensor:
         """The fused kernel, made anew when map or basis are others than they were.
 
-        The values are compared, for EMA hooks write through `.data`, at moments of their own, and some
-        evaluate both sets of weights in one go.
+        EMA hooks write through `.data`, which no version counter sees, at moments of their own, and some evaluate
+        both sets of weights in one go; so a sample of the values is compared too. All of them would take as long as
+        composing the kernel of a dense layer does.
         """
-        assert self.refocus is not None
-        if (
-            self._held is None
-            or not torch.equal(self._held[1], self.refocus)
-            or not torch.equal(self._held[2], self.basis)
-        ):
+        refocus, basis = self.refocus, self.basis
+        assert refocus is not None
+        if self._held is None or not (self._held[1].is_of(refocus) and self._held[2].is_of(basis)):
             with torch.inference_mode(False), torch.no_grad():
-                kernel = self.exact_kernel().to(self.basis)
-                self._held = (kernel, self.refocus.detach().clone(), self.basis.clone())
+                self._held = self.exact_kernel().to(basis), _Mark.of(refocus), _Mark.of(basis)
         return self._held[0]
 
     # -- what nn.Module does, where a derived kernel matters -----------------------------------------------
@@ -464,3 +461,25 @@ REFCONV_FOR: dict[type[nn.Conv2d], type[RefConv2d]] = {
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
+
+
+class _Mark(NamedTuple):
+    """By what a tensor is known again, unchanged: itself, its version counter, a sample of its values."""
+
+    tensor: Tensor
+    version: int
+    sample: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Mark:
+        return cls(tensor, _version(tensor), _sample(tensor).clone())
+
+    def is_of(self, tensor: Tensor) -> bool:
+        same = self.tensor is tensor and self.version == _version(tensor)
+        return same and torch.equal(self.sample, _sample(tensor))
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """All values of a small tensor, some thousand of a large one, evenly spaced."""
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // 4096)]

@@ -567,3 +567,14 @@ def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
     plain = layer.to_conv2d()
     assert type(plain) is Conv2dAdaptivePadding
     torch.testing.assert_close(plain(x), layer(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('name', ['refocus', 'weight'])
+def test_a_held_kernel_of_a_large_layer_follows_a_swap(name):
+    """Of large maps a sample is compared; what EMA hooks write changes all of it."""
+    layer = trained(RefConv2d(64, 64, 3)).eval()
+    layer.hold_kernel()
+    first = layer.weight
+    layer.state_dict()[name].data.mul_(1 + 1e-6)
+    assert layer.weight is not first
+    torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-6, atol=1e-6)

@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-os.environ.setdefault('KINETO_LOG_LEVEL', '3')  # torch's profiler reads it once, and talks much
+os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # nothing; torch's profiler reads it once, and talks much
 
 import torch
 from mmengine.config import Config

@@ -13,7 +13,7 @@ models = dict(
     resnet50=dict(config='mmpretrain::resnet/resnet50_8xb32_in1k.py', size=(224, 224), batches=(1, 2, 4, 8, 16)),
     convnext_tiny=dict(config='mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', **_224),
     efficientnet_b0=dict(config='mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', **_224),
-    mit_b0=dict(config='mit_b0_imagenet.py', **_224),
+    mit_b0=dict(config='mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py', **_224),
     ssdlite_mobilenetv2=dict(
         config='../voc/ssdlite_mobilenetv2_voc0712.py', size=(320, 320), batches=(1, 2, 8), onnx=True
     ),

@@ -16,6 +16,7 @@ import mmcv.cnn
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from ..checkpoint import build_model, fuse_checkpoint, load_whole, read_checkpoint, write_fused
@@ -138,6 +139,8 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
     cfg = open_model(case['config'], folder)
     torch.manual_seed(0)
     plain = build_model(cfg)
+    if not torch.cuda.is_available():
+        plain = revert_sync_batchnorm(plain)  # SyncBN needs a GPU
     data = cost.made_batch(tuple(case['size']), batch, classes=_classes(cfg.model))
     result = dict(model=name, config=case['config'], size=list(case['size']), batch=batch, **machine())
     result['training'] = measure_training(plain, data, seconds)
