@@ -54,7 +54,7 @@ demo: install
 	@$(PY) -W ignore tools/demo.py
 
 test: install
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 benchmark: install
 	@$(PY) -W ignore tools/benchmark.py

@@ -51,7 +51,7 @@ LAYERS = [
 
 
 @MODELS.register_module()
-class ToyNet(BaseModel):
+class SplitNet(BaseModel):
     """Depthwise, dense and pointwise RefConv layers in both forms, in float64.
 
     Args:
@@ -72,7 +72,7 @@ class ToyNet(BaseModel):
 
 
 @DATASETS.register_module()
-class ToyData(torch.utils.data.Dataset):
+class SplitData(torch.utils.data.Dataset):
     """Fixed random images and targets in float64."""
 
     def __init__(self) -> None:
@@ -124,13 +124,13 @@ def freeze_norms(model: nn.Module) -> None:
 def toy_config(work_dir: Path, start: Path, **changes: Any) -> Config:
     """The toy's run with the same global batch for any number of processes."""
     cfg = Config(dict(
-        model=dict(type='ToyNet', layers=copy.deepcopy(LAYERS)),
+        model=dict(type='SplitNet', layers=copy.deepcopy(LAYERS)),
         train_dataloader=dict(
             batch_size=BATCH // WORLD,
             num_workers=0,
             sampler=dict(type='DefaultSampler', shuffle=True),
             collate_fn=dict(type='default_collate'),
-            dataset=dict(type='ToyData'),
+            dataset=dict(type='SplitData'),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
         optim_wrapper=dict(
@@ -196,7 +196,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
 
     In a loop of its own: mmengine's Runner knows FSDP1 only.
     """
-    cfg, data = toy_config(out, start), ToyData()
+    cfg, data = toy_config(out, start), SplitData()
     torch.manual_seed(0)
     model = build_model(cfg)
     model.load_state_dict(torch.load(start)['state_dict'])
@@ -228,7 +228,7 @@ def counted(out: Path, start: Path) -> dict[str, Any]:
 
 
 def toy_bytes() -> int:
-    model, data = MODELS.build(dict(type='ToyNet', layers=copy.deepcopy(LAYERS))), ToyData()
+    model, data = MODELS.build(dict(type='SplitNet', layers=copy.deepcopy(LAYERS))), SplitData()
     return gradient_bytes(model, lambda net: net(data.inputs, data.targets, mode='loss')['loss'].backward())
 
 

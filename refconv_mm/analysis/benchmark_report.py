@@ -179,10 +179,13 @@ def _dots(axes: Axes, cases: list[dict[str, Any]], part: str, names: list[str]) 
             place = [row + 0.18 * (shift - (len(names) - 1) / 2) for row in rows]
             axes.errorbar(median, place, xerr=error, fmt='o', markersize=4.5, color=COLOURS[name], label=name)
     axes.set_yticks(range(len(cases)), [f'{case["model"]}, batch {case["batch"]}' for case in cases], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(cases) - 0.5, -0.5)  # the first on top
+    axes.tick_params(axis='x', labelsize=8)
     axes.grid(axis='x', linewidth=0.3)
     axes.set_xlabel('seconds / seconds of the plain model, same round', fontsize=8)
-    axes.legend(fontsize=8, loc='lower right')
+    axes.legend(
+        fontsize=8, loc='lower right', bbox_to_anchor=(1, 1), ncols=len(names), frameon=False, borderaxespad=0.2
+    )
 
 
 def _draw_growth(rows: list[dict[str, Any]], path: Path) -> Path:
