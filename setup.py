@@ -34,7 +34,7 @@ det = ['mmdet>=3.2,<3.4']
 seg = ['mmsegmentation>=1.2,<1.3', 'ftfy', 'regex']
 cls = ['mmpretrain>=1.1,<1.3']
 onnx = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
-benchmark = ['matplotlib', 'psutil']
+analysis = ['matplotlib', 'psutil', 'scipy']
 
 setup(
     name='refconv_mm',
@@ -53,8 +53,8 @@ setup(
         'seg': seg,
         'cls': cls,
         'onnx': onnx,
-        'benchmark': benchmark,
-        'all': det + seg + cls + onnx + benchmark,
+        'analysis': analysis,
+        'all': det + seg + cls + onnx + analysis,
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

@@ -1,0 +1,238 @@
+"""How well the Gram matrix of the basis predicts what training changed in the kernels; docs/theory.md derives it.
+
+A refocused kernel takes the plain gradient times `U'U`, a `K*K x K*K` matrix for each group (DESIGN: section 2). If the
+gradient had the same energy in all directions, one step would have energy `lambda**2` along the eigenvector of
+eigenvalue `lambda`, and the positions would grow by the matrix' rows. Real gradients have a shape of their own, so the
+same is measured for a control that trained plainly: its `U'U`, from the kernel before, should predict less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from .. import functional as RF
+from ..checkpoint import build_model
+from ..surgery import named_refconvs
+from .kernels import KernelSet, describe, sample
+
+MEASURES = {
+    'direction': 'rank correlation of the update\'s energy along each eigenvector with its eigenvalue',
+    'exponent': 'slope of log energy over log eigenvalue; 0 for no preference; refocusing adds 2 to its control\'s',
+    'position': 'rank correlation of the update\'s root mean square at each position with the diagonal',
+    'growth': 'rank correlation of the growth of mean |w| at each position with the diagonal',
+}  # fmt: skip
+# Eigenvalues below this share of the largest are rounding noise: zeros.
+FLOOR = 1e-9
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's, along the last dimension; ties share their mean rank, and a constant gives NaN."""
+    ranks = []
+    for values in (first, second):
+        above, below = values.unsqueeze(-1), values.unsqueeze(-2)
+        rank = (above > below).double().sum(-1) + 0.5 * (above == below).double().sum(-1)
+        ranks.append(rank - rank.mean(-1, keepdim=True))
+    return (ranks[0] * ranks[1]).sum(-1) / (ranks[0].norm(dim=-1) * ranks[1].norm(dim=-1))
+
+
+def gram(basis: Tensor, geo: RF.Geometry) -> Tensor:
+    """`U'U` of each group, `(G, KH*KW, KH*KW)`, float64."""
+    unfolded = RF.unfold_basis(basis.detach().double(), geo)
+    return unfolded.mT @ unfolded
+
+
+def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -> tuple[list[Tensor], RF.Geometry]:
+    """The same groups of each kernel, at most `most` of them: a dense layer has as many groups as slices.
+
+    Returns:
+        Kernels of shape `(s*g, 1, KH, KW)`, float64, and their geometry.
+    """
+    chosen = sample(geo.groups, most, seed)
+    parts = [kernel.detach().reshape(geo.groups, geo.width, *kernel.shape[2:])[chosen] for kernel in kernels]
+    flat = [part.flatten(0, 1).unsqueeze(1).double() for part in parts]
+    return flat, geo._replace(slices=len(chosen) * geo.width, groups=len(chosen))
+
+
+def spectrum(basis: Tensor, geo: RF.Geometry, scale: float = 1.0) -> dict[str, Any]:
+    """What the Gram matrices of a layer say before any training.
+
+    Args:
+        basis: `(O, I/g, KH, KW)`, not all zero.
+        scale: the layer's factor on the transformation (`gain`).
+
+    Returns:
+        `mean_diagonal`, the speed against plain training at the same learning rate; `diagonal`, `(KH, KW)`, relative
+        to its mean; `values`, the eigenvalues' shares, largest first; `condition`, the largest over the smallest (None
+        where that is none). Means over groups.
+    """
+    matrix = gram(basis, geo)
+    matrix = matrix[matrix.diagonal(dim1=1, dim2=2).sum(1) > 0]
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    values = torch.linalg.eigvalsh(matrix).flip(1).clamp(min=0)
+    smallest, largest = values[:, -1].mean().item(), values[:, 0].mean().item()
+    share = (values / values.sum(1, keepdim=True)).mean(0)
+    relative = (diagonal / diagonal.mean(1, keepdim=True)).mean(0).reshape(basis.shape[2:])
+    return dict(
+        mean_diagonal=scale**2 * diagonal.mean().item(),
+        diagonal=relative.tolist(),
+        values=share.tolist(),
+        condition=largest / smallest if smallest > FLOOR * largest else None,
+    )
+
+
+def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | None:
+    """How well the Gram matrices of `before` predict `after - before`.
+
+    Args:
+        before: `(O, I/g, KH, KW)`.
+        after: of the same shape.
+        geo: theirs.
+
+    Returns:
+        `MEASURES` (None where one is not defined), `energy`, the update's shares along the eigenvectors, largest
+        eigenvalue first, `growth_map` and `update_map`, `(KH, KW)`: growth of mean `|w|` and root mean square of the
+        update, in units of the mean `|w|` before. None if nothing changed.
+    """
+    shape = (geo.groups, geo.width, geo.positions)
+    start, end = before.detach().double(), after.detach().double()
+    update = (end - start).reshape(shape)
+    matrix = gram(start, geo)
+    live = (update.square().sum((1, 2)) > 0) & (matrix.diagonal(dim1=1, dim2=2).sum(1) > 0)
+    if not live.any():
+        return None
+    update, matrix = update[live], matrix[live]
+    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = values.flip(1), vectors.flip(2)
+    values = torch.where(values > FLOOR * values[:, :1], values, 0.0)  # ties, where the matrix has no full rank
+    energy = (update @ vectors).square().sum(1)
+    direction = rank_correlation(energy, values)
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    diagonal = (diagonal / diagonal.mean(1, keepdim=True)).mean(0)
+    growth = (end.abs() - start.abs()).reshape(shape).mean((0, 1)) / start.abs().mean()
+    rms = update.square().mean((0, 1)).sqrt() / start.abs().mean()
+    measures = dict(
+        direction=direction[direction.isfinite()].mean(), exponent=slope(values, energy),
+        position=rank_correlation(rms, diagonal), growth=rank_correlation(growth, diagonal),
+    )  # fmt: skip
+    return dict(
+        **{name: value.item() if value.isfinite() else None for name, value in measures.items()},
+        energy=(energy / energy.sum(1, keepdim=True)).mean(0).tolist(),
+        growth_map=growth.reshape(before.shape[2:]).tolist(),
+        update_map=rms.reshape(before.shape[2:]).tolist(),
+    )
+
+
+def slope(values: Tensor, energy: Tensor) -> Tensor:
+    """Least-squares slope of log energy over log eigenvalue, within groups, pooled over them.
+
+    Args:
+        values: `(G, KH*KW)`; zeros are left out.
+        energy: of the same shape.
+    """
+    counted = (values > 0) & (energy > 0)
+    weight = counted.double()
+    number = weight.sum(1, keepdim=True).clamp(min=1)
+    logs = [torch.where(counted, numbers, 1.0).log() for numbers in (values, energy)]
+    x, y = (weight * (log - (weight * log).sum(1, keepdim=True) / number) for log in logs)
+    return (x * y).sum() / (x * x).sum()
+
+
+def settings_of(cfg: Config | None) -> dict[str, tuple[int, int, float | None]]:
+    """Groups, map_k and gain of every RefConv layer of a config's model, by name; nothing without a config.
+
+    Raises:
+        ValueError: the config has no RefConv layer.
+    """
+    if cfg is None:
+        return {}
+    layers = named_refconvs(build_model(cfg))
+    if not layers:
+        raise ValueError('--config is plain and says nothing of refocusing: pass the refocused one, or none')
+    return {name: (layer.groups, layer.map_k, layer.gain) for name, layer in layers}
+
+
+def layer_settings(
+    kernel: Tensor, known: tuple[int, int, float | None] | None, map_k: int
+) -> tuple[RF.Geometry, float | None]:
+    """Geometry and gain of a layer; guessed from the shape where no config knows it: depthwise or dense."""
+    groups, side, gain = known or (len(kernel) if kernel.shape[1] == 1 else 1, map_k, None)
+    if known is None:
+        longer = max(kernel.shape[2:])
+        side = min(side, longer - (longer + 1) % 2)  # the largest odd side that fits
+    return RF.geometry(kernel.shape, groups, side), gain
+
+
+def check_bases(sets: Sequence[KernelSet]) -> None:
+    """Raises if a refocused checkpoint's basis is not the first one's kernel.
+
+    Raises:
+        ValueError: names the layer; the prediction would be made from kernels that training did not start at.
+    """
+    for each in sets:
+        for layer, basis in each.bases.items():
+            start = sets[0].kernels[layer]
+            if layer in each.bases and not torch.equal(basis.float(), start.float()):
+                raise ValueError(
+                    f'{layer}: the basis in {each.name} ({each.path}) is not the kernel in {sets[0].name} '
+                    f'({sets[0].path}); give the checkpoint that it was refocused from as the first'
+                )
+
+
+def measure(
+    sets: Sequence[KernelSet], cfg: Config | None = None, map_k: int = 3, max_groups: int = 4096, seed: int = 0
+) -> dict[str, Any]:
+    """Spectra of the first checkpoint's kernels, and how well they predict each of the others.
+
+    Args:
+        sets: matched (:func:`refconv_mm.analysis.kernels.gather`), the first is the start of the others.
+        cfg: a refocused config, which knows groups, map_k and gain, and whose RefConv layers alone are measured.
+            Without one a layer is taken for depthwise or dense by its shape, and for refocused with `map_k`.
+        max_groups: cap on the groups of a layer, a seeded sample; dense layers have one for each slice.
+
+    Returns:
+        Ready for JSON: `layers` (`gram`, and `after` by checkpoint), `mean` by checkpoint.
+
+    Raises:
+        ValueError: no layer of the config, another basis, or a cap below 1.
+    """
+    RF.check_map_k(map_k)
+    if max_groups < 1:
+        raise ValueError(f'--max-groups must be at least 1, got {max_groups}')
+    check_bases(sets)
+    known, layers = settings_of(cfg), []
+    for layer, kernel in sets[0].kernels.items():
+        if (known and layer not in known) or not kernel.any():
+            continue
+        geo, gain = layer_settings(kernel, known.get(layer), map_k)
+        scale = 1.0 if gain is None else RF.gain_scale(kernel, geo, gain)
+        flat, part = sampled([each.kernels[layer] for each in sets], geo, max_groups, seed)
+        row = dict(layer=layer, kernel=describe(kernel), size='x'.join(map(str, kernel.shape[2:])), groups=geo.groups)
+        row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, scale))
+        after = {each.name: predict(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
+        layers.append(row | dict(after=after))
+    if not layers:
+        some = ', '.join(list(sets[0].kernels)[:5])
+        raise ValueError(f'no layer to measure: of {some} ... none is a RefConv layer of the config, or all are zero')
+    names = [each.name for each in sets[1:]]
+    return dict(
+        checkpoints=[each.record for each in sets], measures=MEASURES, max_groups=max_groups, seed=seed, layers=layers,
+        mean={name: overall(layers, name) for name in names},
+    )  # fmt: skip
+
+
+def overall(layers: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Mean and standard error over layers, and in how many a measure is positive; `changed` counts the layers."""
+    rows = [row['after'][name] for row in layers if row['after'][name]]
+    result: dict[str, Any] = dict(changed=len(rows), layers=len(layers))
+    for measure_name in MEASURES:
+        values = torch.tensor([row[measure_name] for row in rows if row[measure_name] is not None], dtype=torch.float64)
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
+        mean = values.mean().item() if len(values) else None
+        result[measure_name] = dict(mean=mean, error=error, positive=int((values > 0).sum()), layers=len(values))
+    return result

@@ -1,0 +1,50 @@
+"""How alike the channels of each layer are, before and after: KL divergence, cosine, effective rank.
+
+python tools/redundancy.py plain.pth control.pth fused.pth --names before,control,refocused --out-dir work_dirs/inside
+-> redundancy.md, redundancy.json, redundancy.png (over depth), redundancy_heat-*.png (channels against channels)
+
+Any nets can stand side by side, as far as their layers have the same names and shapes.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+import refconv_mm  # noqa: F401
+from refconv_mm.analysis.kernels import gather
+from refconv_mm.analysis.redundancy import PAIRWISE
+from refconv_mm.analysis.redundancy_report import run
+
+
+def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what to compare with it')
+    parser.add_argument('--names', help="separated by commas (default: the files' names)")
+    parser.add_argument('--out-dir', required=True)
+    parser.add_argument('--config', help='the config of those that are refocused')
+    parser.add_argument('--include', nargs='+', default=['*'], metavar='GLOB', help='layers by name')
+    parser.add_argument('--exclude', nargs='+', default=[], metavar='GLOB')
+    parser.add_argument('--max-channels', type=int, default=1024, help='of a layer, a sample (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of the sample')
+    parser.add_argument('--heat', choices=PAIRWISE, default='kl_magnitude', help='heat maps of (default: %(default)s)')
+    parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
+    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
+    return parser, parser.parse_args()
+
+
+def main() -> None:
+    parser, args = parse_args()
+    command = shlex.join(['python', 'tools/redundancy.py', *sys.argv[1:]])
+    try:
+        sets = gather(args.checkpoints, args.names, args.config, args.include, args.exclude, args.trust)
+        written = run(sets, Path(args.out_dir), command, args.force, args.max_channels, args.seed, args.heat)
+    except (FileNotFoundError, FileExistsError, ValueError) as error:
+        parser.error(str(error))
+    print(written[0].read_text().split('## KL')[0])
+    for path in written:
+        print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    main()
