@@ -19,6 +19,7 @@ LAYER = {
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
+PLAIN_TOO = ('refconv_mm.compare',)  # registers a backbone that plain configs name (configs/cifar10)
 _OPTIONS = [p.name for p in inspect.signature(RefConv2d).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
@@ -49,7 +50,7 @@ def plain_config(cfg: Config) -> Config:
     if imports:
         names = imports['imports']
         names = [names] if isinstance(names, str) else names
-        kept = [name for name in names if name.split('.')[0] != 'refconv_mm']
+        kept = [name for name in names if name.split('.')[0] != 'refconv_mm' or name in PLAIN_TOO]
         if kept:
             imports['imports'] = kept
         else:

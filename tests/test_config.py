@@ -5,6 +5,8 @@ from refconv_mm import RefConv2d
 from refconv_mm.checkpoint import build_model, fuse_checkpoint, write_fused
 from refconv_mm.config import drop_pretrained, is_refocused_config, plain_config, without_run
 
+from .conftest import ROOT
+
 REFCONV = dict(type='RefConv', map_k=3, gain=1.0)
 
 
@@ -118,3 +120,11 @@ def test_pretrained_initialisation_is_dropped_wherever_it_stands():
     assert model['backbone'] == dict(init_cfg=None, parts=[dict(init_cfg=[dict(type='Xavier')])])
     assert model['timm'] == dict(pretrained=False)
     assert model['head']['init_cfg']['type'] == 'Normal'
+
+
+def test_an_import_that_the_plain_model_needs_stays():
+    cfg = Config.fromfile(ROOT / 'configs/cifar10/mobilenet-v2_cifar10.py')
+    cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone)
+    plain = plain_config(cfg)
+    assert plain.custom_imports.imports == ['refconv_mm.compare']
+    assert plain.model.backbone.type == 'SmallImageBackbone'

@@ -11,7 +11,7 @@ from .conftest import ROOT
 ORDER = [
     'version', 'versions', 'compat', 'functional', 'maps', 'layer', 'targets', 'surgery', 'distributed', 'config',
     'verify', 'checkpoint', 'convert', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'analysis', 'hooks',
-    'running', 'data', 'demo', '__init__',
+    'running', 'compare', 'data', 'demo', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

@@ -1,0 +1,20 @@
+# python tools/compare.py configs/compare/imagenet.py
+#
+# Classification: MobileNetV2 on ImageNet, as configs/imagenet trains it, from mmpretrain's published checkpoint (the
+# other nets likewise, with their own configs). val/ is reported on and nothing is tuned.
+checkpoint = 'data/weights/mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth'  # the line to edit
+
+tasks = dict(
+    mobilenet_v2=dict(
+        config='../imagenet/mobilenetv2_control_imagenet.py',
+        baseline=dict(checkpoint=checkpoint),
+        metric='accuracy/top1',
+    ),
+)
+arms = dict(
+    control=dict(),
+    refocused=dict(refocus=dict()),
+    gain1=dict(refocus=dict(gain=1.0)),
+    speed=dict(speed='refocused'),
+)
+seeds = [0, 1, 2]

@@ -1,0 +1,44 @@
+"""Backbones for small images: an ImageNet net whose stem keeps the resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.registry import MODELS
+from torch import nn
+
+
+@MODELS.register_module(name='SmallImageBackbone')
+def build_small_image_backbone(
+    backbone: dict,
+    stride1: Sequence[str] = (),
+    without: Sequence[str] = (),
+    init_cfg: dict | list | None = None,
+) -> nn.Module:
+    """Builds a backbone and takes strides out of it, as nets for 32x32 images have it; keys and kernels stay.
+
+    Args:
+        backbone: config of the backbone.
+        stride1: names of convolutions that get stride 1.
+        without: names of layers that become the identity, such as a max pool.
+        init_cfg: handed to the backbone.
+
+    Raises:
+        ValueError: a name that the backbone does not have, or one of `stride1` that is no convolution.
+    """
+    extra = {} if init_cfg is None else dict(init_cfg=init_cfg)
+    with MODELS.switch_scope_and_registry(None) as registry:
+        model = registry.build({**backbone, **extra})
+    modules = dict(model.named_modules())
+    for name in [*stride1, *without]:
+        if name not in modules or (name in stride1 and not isinstance(modules[name], nn.Conv2d)):
+            raise ValueError(
+                f'SmallImageBackbone: {type(model).__name__} has no {"convolution" if name in stride1 else "layer"} '
+                f'{name!r}; it has, for instance: {", ".join(list(modules)[1:6])}'
+            )
+    for name in stride1:
+        modules[name].stride = (1, 1)
+    for name in without:
+        parent, _, child = name.rpartition('.')
+        setattr(modules[parent] if parent else model, child, nn.Identity())
+    return model

@@ -1,0 +1,148 @@
+"""Plans: which tasks, which arms, which seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BASELINE = 'baseline'
+CONTROL = 'control'
+SCHEDULES = ('cosine', 'poly', 'constant')
+Point = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train, in place of what a config says; without it the config's own loop and schedule.
+
+    Attributes:
+        steps: number of steps.
+        warmup: of them, those in which the learning rate rises linearly.
+        schedule: of the learning rate after that, one of `SCHEDULES`.
+        val_every: steps between validations on the way; None for none.
+        save_every: steps between checkpoints to resume from; None for a fifth of the run.
+    """
+
+    steps: int
+    warmup: int = 0
+    schedule: str = 'cosine'
+    val_every: int | None = None
+    save_every: int | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Where the arms of a task start.
+
+    Attributes:
+        checkpoint: a trained checkpoint; everything else is then without meaning.
+        config: what trains the baseline.
+        start: the checkpoint that its training starts from; None for what the config says, or from scratch.
+        seed: of the one baseline; None for one of its own for each seed.
+        options, budget: as in :class:`Task`.
+    """
+
+    checkpoint: str | None = None
+    config: str | None = None
+    start: str | None = None
+    seed: int | None = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set and a net.
+
+    Attributes:
+        config: what every arm trains, before its own changes.
+        baseline: where the arms start.
+        metric: name of the metric that counts, as the test prints it.
+        higher_is_better: whether more of it is better.
+        scale: what the metric is multiplied by in reports.
+        options: changes of the config for the baseline and all arms.
+        budget: how long the arms train.
+    """
+
+    name: str
+    config: str
+    baseline: Baseline
+    metric: str
+    higher_is_better: bool = True
+    scale: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A difference from the task's config.
+
+    Attributes:
+        changes: of the config, by dotted name.
+        refocus: options of `RefocusedBackbone`, which is put around the backbone; None for no refocusing.
+        start: the arm whose fused checkpoint it starts from; None for the baseline.
+        against: the arm that it is compared with; None for none.
+        speed: a refocused arm; each kernel that it refocuses gets its learning rate multiplied by the mean
+            diagonal of that kernel's Gram matrix.
+        tasks: the tasks that it is for; all of them if empty.
+    """
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    refocus: Mapping[str, Any] | None = None
+    start: str | None = None
+    against: str | None = CONTROL
+    speed: str | None = None
+    tasks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison.
+
+    Attributes:
+        path: the file it was read from; paths in it are seen from there or from the working directory.
+        tasks, arms: by name.
+        seeds: of the runs that are reported.
+        tune_seeds: of the runs that choose a point of the grid, on the validation split.
+        grid: values by dotted name, tried for every arm alike; empty for no tuning.
+    """
+
+    path: Path
+    tasks: dict[str, Task]
+    arms: dict[str, Arm]
+    seeds: tuple[int, ...]
+    tune_seeds: tuple[int, ...] = ()
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def points(self) -> list[Point]:
+        """The points of the grid; one without changes if there is none."""
+        return [tuple(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def arms_of(self, task: str) -> list[Arm]:
+        """The arms of a task, in the plan's order."""
+        return [arm for arm in self.arms.values() if not arm.tasks or task in arm.tasks]
+
+    def round_of(self, arm: str) -> int:
+        """How many arms lie between an arm and the baseline."""
+        start = self.arms[arm].start if arm in self.arms else None
+        return 0 if start is None else 1 + self.round_of(start)
+
+
+def find(plan: Plan, path: str) -> str:
+    """A path of the plan, seen from the plan's folder or the working directory; `scope::name` stays as it is.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
+    if '::' in path:
+        return path
+    candidates = [plan.path.parent / path, Path(path)]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f'{plan.path}: there is no {" nor ".join(map(str, candidates))}')
+    return str(found)

@@ -1,0 +1,74 @@
+"""The hook of a run: seeds each step, tells how far it is, and stops where the loss has left the numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..checkpoint import write_whole
+from .seeding import derived_seed, seed_all
+
+SECONDS = 'train_seconds'
+
+
+class Diverged(Exception):
+    """The loss is no number any more; a result, not a failure."""
+
+
+class RunHook(Hook):
+    """Goes with every run of a comparison.
+
+    Args:
+        folder: of the run.
+        seed: of the run.
+    """
+
+    # Before mmdet's CheckInvalidLossHook, which would call divergence a failure.
+    priority = 'LOW'
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed, self.parent = folder, seed, os.getppid()
+        self.last = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        self.begin = time.monotonic() - runner.message_hub.get_info(SECONDS, 0.0)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        seed_all(derived_seed(self.seed, 'model', runner.iter))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        step, now = runner.iter + 1, time.monotonic()
+        if step % 10 == 0 or step == runner.max_iters:
+            loss = float(outputs['loss'])
+            if not math.isfinite(loss):
+                raise Diverged(f'the loss is {loss} at step {step}')
+        if now - self.last > 1:
+            self.last = now
+            write_json(self.folder / 'progress.json', dict(step=step, steps=runner.max_iters))
+            if os.getppid() != self.parent:
+                sys.exit('whoever started this run is gone; started again, it goes on from its last checkpoint')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._note(runner)
+        # The hub was copied into the checkpoint before hooks are asked.
+        checkpoint['message_hub']['runtime_info'][SECONDS] = runner.message_hub.get_info(SECONDS)
+
+    def after_train(self, runner: Runner) -> None:
+        self._note(runner)
+
+    def _note(self, runner: Runner) -> None:
+        runner.message_hub.update_info(SECONDS, time.monotonic() - self.begin)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v))
+    write_whole(path, lambda temporary: Path(temporary).write_text(text))
