@@ -15,7 +15,7 @@ models = dict(
     efficientnet_b0=dict(config='mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', **_224),
     mit_b0=dict(config='mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py', **_224),
     ssdlite_mobilenetv2=dict(
-        config='../voc/ssdlite_mobilenetv2_voc0712.py', size=(320, 320), batches=(1, 2, 8), onnx=True
+        config='../voc/ssdlite_mobilenetv2_voc0712.py', size=(320, 320), batches=(2, 8), onnx=True
     ),
     deeplabv3plus_mobilenetv2=dict(
         config='../cityscapes/deeplabv3plus_mobilenetv2-d8_cityscapes-512x1024.py', size=(240, 320), batches=(2, 8), onnx=True
