@@ -39,6 +39,8 @@ def open_session(model: str | bytes) -> Any:
     runtime = needed('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # Idle threads of one session would go on spinning beside those of another in the same process.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.log_severity_level = 4  # errors are raised; its own log would say them twice
     wanted = ('CUDAExecutionProvider', 'CPUExecutionProvider')
     return runtime.InferenceSession(model, options, [p for p in wanted if p in runtime.get_available_providers()])

@@ -22,8 +22,10 @@ DEMO = ROOT / 'configs' / 'demo'
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded():
     torch.manual_seed(0)
+    yield
+    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # what --trust sets, for the whole process
 
 
 @pytest.fixture(scope='session')
