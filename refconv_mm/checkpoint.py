@@ -8,6 +8,7 @@ import pickle
 import re
 import tempfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -302,22 +303,38 @@ def as_plain(
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:
-    """Writes `fused.pth` and `fused.py` into a directory.
+    """Writes `fused.pth` and `fused.py` into a directory; see :func:`write_pair`."""
+    return write_pair(fused.checkpoint, out_dir, 'fused', overwrite)
+
+
+def write_pair(
+    checkpoint: dict[str, Any], out_dir: str | Path, stem: str, overwrite: bool = False
+) -> tuple[Path, Path]:
+    """Writes `stem.pth`, and the config that it carries in `meta['cfg']` beside it as `stem.py`.
 
     Raises:
         FileExistsError: either is there and `overwrite` is False; nothing was written.
     """
     out_dir = Path(out_dir)
-    paths = out_dir / 'fused.pth', out_dir / 'fused.py'
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f'{path} exists and is left alone; name another --out-dir or pass --force')
+    paths = out_dir / f'{stem}.pth', out_dir / f'{stem}.py'
+    check_free(out_dir, [path.name for path in paths], overwrite)
     out_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(paths[0], lambda temporary: torch.save(fused.checkpoint, temporary))
+    write_whole(paths[0], lambda temporary: torch.save(checkpoint, temporary))
     # What `cfg.dump` would write; the text is at hand, and formatting it takes most of a second.
-    text = fused.checkpoint['meta']['cfg']
+    text = checkpoint['meta']['cfg']
     write_whole(paths[1], lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
     return paths
+
+
+def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
+    """Raises before the work begins if a file would be overwritten unasked.
+
+    Raises:
+        FileExistsError: names the first such file.
+    """
+    for name in names:
+        if (out_dir / name).exists() and not force:
+            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another --out-dir or pass --force')
 
 
 def write_whole(path: Path, write: Any) -> None:

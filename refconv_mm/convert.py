@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 
 from . import functional as RF
-from .checkpoint import build_model, choose_weights, is_refocused_state, load_whole, write_whole
+from .checkpoint import build_model, choose_weights, is_refocused_state, load_whole, write_pair
 from .config import is_refocused_config, with_form, without_run
 from .verify import Comparison, FuseError, compare, example_input
 from .version import __version__
@@ -93,18 +92,5 @@ def _form_of(state: dict[str, Any]) -> str:
 
 
 def write_converted(converted: Converted, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:
-    """Writes `<form>.pth` and `<form>.py` into a directory.
-
-    Raises:
-        FileExistsError: either is there and `overwrite` is False; nothing was written.
-    """
-    out_dir = Path(out_dir)
-    paths = out_dir / f'{converted.form}.pth', out_dir / f'{converted.form}.py'
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f'{path} exists and is left alone; name another --out-dir or pass --force')
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(paths[0], lambda temporary: torch.save(converted.checkpoint, temporary))
-    text = converted.checkpoint['meta']['cfg']
-    write_whole(paths[1], lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
-    return paths
+    """Writes `<form>.pth` and `<form>.py` into a directory; see :func:`refconv_mm.checkpoint.write_pair`."""
+    return write_pair(converted.checkpoint, out_dir, converted.form, overwrite)

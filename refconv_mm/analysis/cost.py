@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
+
+from ..surgery import bare
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Trainer:
     def backward(self, model: nn.Module | None = None) -> None:
         """Forward and backward, through `model` if it wraps the trainer's own."""
         model = model or self.model
-        inner = model.module if is_model_wrapper(model) or hasattr(model, 'module') else model
+        inner = bare(model)
         if hasattr(inner, 'parse_losses'):
             loss, _ = inner.parse_losses(model(self.batch.inputs, self.batch.samples, mode='loss'))
         else:

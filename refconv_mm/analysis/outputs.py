@@ -55,17 +55,6 @@ def numbers(axes: Axes, values: Sequence[Sequence[float]], form: str = '{:.2f}',
             axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
 
 
-def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
-    """Raises before the work begins if a file would be overwritten unasked.
-
-    Raises:
-        FileExistsError: names the first such file.
-    """
-    for name in names:
-        if (out_dir / name).exists() and not force:
-            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another --out-dir or pass --force')
-
-
 def write_results(
     out_dir: Path, stem: str, results: Mapping[str, Any], text: str, figures: Mapping[str, Figure]
 ) -> list[Path]:

@@ -11,9 +11,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, check_free, depth_axis, short_names, style, write_results
+from .outputs import MAP, depth_axis, short_names, style, write_results
 from .redundancy import MEASURES, RANDOM, measure
 
 PAGE = 6  # layers in a figure of heat maps

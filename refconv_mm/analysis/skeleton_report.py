@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, check_free, depth_axis, numbers, short_names, style, write_results
+from .outputs import MAP, depth_axis, numbers, short_names, style, write_results
 from .skeleton import REGIONS, WEIGHTINGS, measure
 
 FILES = ('skeleton.md', 'skeleton.json', 'skeleton.png', 'skeleton_layers.png')

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
+from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, check_free, depth_axis, numbers, style, write_results
+from .outputs import MAP, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure
 
 TITLES = dict(

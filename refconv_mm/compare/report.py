@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..analysis.benchmark_report import table as grid
 from ..checkpoint import write_whole
 from .book import Book, Run
 from .plan import BASELINE, Arm, Point
@@ -136,7 +136,7 @@ def _table(table: list[Line]) -> str:
             [line.arm + _point(line.point), seeds, number(line.summary.mean), number(line.summary.sd),
              line.against or '', difference, interval, *_costs(line)]
         )  # fmt: skip
-    return _grid(head, rows)
+    return grid(head, rows)
 
 
 def _costs(line: Line) -> list[str]:
@@ -157,7 +157,7 @@ def _tuning(book: Book, task: str) -> str:
             chosen = '**' if point == book.chosen(task, name) else ''
             cells.append(f'{chosen}{number(summary(values).mean)}{chosen}' if values else '')
         rows.append([name, *cells])
-    return _grid(['arm', *(_point(point).strip(' ()') for point in points)], rows)
+    return grid(['arm', *(_point(point).strip(' ()') for point in points)], rows)
 
 
 def _point(point: Point) -> str:
@@ -168,11 +168,6 @@ def _point(point: Point) -> str:
 def number(value: float, signed: bool = False) -> str:
     """Four significant digits at most, '' for none."""
     return '' if not math.isfinite(value) else f'{value:{"+" if signed else ""}.4g}'
-
-
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
-    return '\n'.join(lines + ['| ' + ' | '.join(row) + ' |' for row in rows])
 
 
 # -- files -------------------------------------------------------------------------------------------------
