@@ -24,7 +24,7 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         start: a plain checkpoint of its model.
 
     Returns:
-        Means by name of the layer, as in the paper's layer (without a `gain`).
+        Means by name of the layer; where the config sets a `gain`, that is what they are.
 
     Raises:
         ValueError: the checkpoint lacks the kernel of a layer.
@@ -35,7 +35,7 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         basis = state.get(f'{name}.weight')
         if basis is None or basis.shape != layer.basis.shape:
             raise ValueError(f'{start} has no kernel {name}.weight of shape {tuple(layer.basis.shape)}')
-        found[name] = 1 / gain_scale(basis, layer.geometry, 1.0) ** 2
+        found[name] = layer.gain or 1 / gain_scale(basis, layer.geometry, 1.0) ** 2
     return found
 
 

@@ -78,7 +78,7 @@ def test_a_bad_arm_is_refused(city, tmp_path, arms, message):
 
 def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_path):
     arms = "control=dict(), refocused=dict(refocus=dict()), speed=dict(speed='refocused'),"
-    arms += "both=dict(refocus=dict(gain=1.0), speed='refocused')"
+    arms += "both=dict(refocus=dict(gain=1.0), speed='refocused'), g=dict(refocus=dict(gain=10.0)), s=dict(speed='g'),"
     plan = read_plan(write_plan(tmp_path, city, arms))
     start = tmp_path / 'start.pth'
     found = gram_diagonals(config(plan, 'refocused'), str(start))
@@ -92,6 +92,9 @@ def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_pat
     assert plain['backbone.layer1.0.conv.0.conv.weight'] == expected
     assert refocused['backbone.layer1.0.conv.0.conv.refocus'] == expected
     assert not is_refocused_config(config(plan, 'speed'))
+    assert set(gram_diagonals(config(plan, 'g'), str(start)).values()) == {10.0}
+    keys = config(plan, 's').optim_wrapper.paramwise_cfg.custom_keys
+    assert keys['backbone.layer1.0.conv.0.conv.weight'] == dict(lr_mult=10.0, decay_mult=0.1)
 
 
 SHIPPED = sorted((ROOT / 'configs' / 'compare').glob('*.py'))
