@@ -17,6 +17,7 @@ tasks = dict(
             budget=dict(steps=300, warmup=20, schedule='poly'),
         ),
         metric='mIoU',
+        also=['mAcc', 'aAcc'],
         options={
             'train_dataloader.dataset.data_root': data_root,
             'train_dataloader.dataset.indices': 300,

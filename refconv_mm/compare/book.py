@@ -202,15 +202,15 @@ class Book:
                 reasons.append(' and '.join(identity.differences(prepared.record['identity'], record['identity'])))
         return reasons
 
-    def value(self, result: dict[str, Any], split: str) -> float:
-        """The metric that counts, of a split; NaN where the run diverged.
+    def value(self, result: dict[str, Any], split: str, metric: str | None = None) -> float:
+        """A metric of a split, the one that counts if not said; NaN where the run diverged.
 
         Raises:
             ValueError: the test printed no such metric.
         """
         if result['diverged']:
             return math.nan
-        metrics, name = result['metrics'][split], self.plan.tasks[result['task']].metric
+        metrics, name = result['metrics'][split], metric or self.plan.tasks[result['task']].metric
         if name not in metrics:
             raise ValueError(
                 f'{self.plan.path}: tasks.{result["task"]}: no metric {name!r} was measured; there are {list(metrics)}'

@@ -62,7 +62,8 @@ class Task:
         baseline: where the arms start.
         metric: name of the metric that counts, as the test prints it.
         higher_is_better: whether more of it is better.
-        scale: what the metric is multiplied by in reports.
+        also: further metrics of the same runs, reported below the one that counts; nothing is chosen by them.
+        scale: what metrics are multiplied by in reports.
         options: changes of the config for the baseline and all arms.
         budget: how long the arms train.
     """
@@ -72,6 +73,7 @@ class Task:
     baseline: Baseline
     metric: str
     higher_is_better: bool = True
+    also: Sequence[str] = ()
     scale: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget | None = None

@@ -114,6 +114,8 @@ def markdown(book: Book, found: dict[str, list[Line]], command: str) -> str:
         spec = book.plan.tasks[task]
         better = '' if spec.higher_is_better else ', lower is better'
         parts += [f'## {task}: {spec.metric}{better}', _table(table)]
+        if spec.also:
+            parts += ['The same runs by other metrics, mean and in brackets the difference:', _also(book, table)]
         if book.plan.grid:
             parts += [f'Tuned on the validation split, seeds {list(book.plan.tune_seeds)}:', _tuning(book, task)]
         if any('val' in result['metrics'] for line in table for result in line.results.values()):
@@ -137,6 +139,24 @@ def _table(table: list[Line]) -> str:
              line.against or '', difference, interval, *_costs(line)]
         )  # fmt: skip
     return grid(head, rows)
+
+
+def _also(book: Book, table: list[Line]) -> str:
+    task = book.plan.tasks[table[0].task]
+    columns: list[dict[str, str]] = []
+    for metric in task.also:
+        by_arm = {
+            line.arm: {seed: task.scale * book.value(result, 'test', metric) for seed, result in line.results.items()}
+            for line in table
+        }
+        cells = {}
+        for line in table:
+            change = paired(by_arm[line.arm], by_arm[line.against]) if line.against in by_arm else None
+            half = f' ± {number(change.half)}' if change and math.isfinite(change.half) else ''
+            cells[line.arm] = number(summary(by_arm[line.arm]).mean)
+            cells[line.arm] += f' ({number(change.mean, signed=True)}{half})' if change else ''
+        columns.append(cells)
+    return grid(['arm', *task.also], [[line.arm, *(cells[line.arm] for cells in columns)] for line in table])
 
 
 def _costs(line: Line) -> list[str]:

@@ -33,6 +33,7 @@ def write_plan(
     text = f"""
 tasks = dict(streets=dict(
     config='{DEMO}/deeplabv3plus_mobilenetv2-d8_control_demo.py', baseline=dict(checkpoint='start.pth'), metric='mIoU',
+    also=['aAcc'],
     options={{{roots} 'train_dataloader.batch_size': 2, 'log_level': 'WARNING', 'optim_wrapper.optimizer.lr': 0.2}},
 ))
 arms = dict({arms})

@@ -94,6 +94,8 @@ def _report(book, out):
     assert '| refocused2 | 2 |' in text
     assert len((out / 'runs.csv').read_text().splitlines()) == 1 + 8
     found = {line.arm: line for line in lines(book)['streets']}
+    accuracies = [found['refocused'].results[seed]['metrics']['test']['aAcc'] for seed in (0, 1)]
+    assert f'| refocused | {sum(accuracies) / 2:.4g} (' in text
     assert found['refocused'].difference.n == 2
     assert found['refocused2'].against == 'control2'
     assert found['control2'].difference is None
@@ -139,7 +141,7 @@ def test_tuning_is_equal_for_all_and_chooses_on_the_validation_split(city, tmp_p
         rate = record['point']['optim_wrapper.optimizer.lr']
         score = dict(val=scores[rate] + record['seed'] / 100, test=10 * rate)[record['split']]
         result = dict(
-            metrics={record['split']: dict(mIoU=score)},
+            metrics={record['split']: dict(mIoU=score, aAcc=score)},
             diverged='',
             steps=2,
             seconds=1.0,
