@@ -3,7 +3,10 @@
 python tools/redundancy.py plain.pth control.pth fused.pth --names before,control,refocused --out-dir work_dirs/inside
 -> redundancy.md, redundancy.json, redundancy.png (over depth), redundancy_heat-*.png (channels against channels)
 
-Any nets can stand side by side, as far as their layers have the same names and shapes.
+Trainings of one net are compared layer by layer. With --unmatched any nets stand side by side (one with SE or CBAM, a
+ResNet beside a MobileNet): means over each net's own layers, a figure over relative depth, layers compared where names
+and shapes are the same. Of a re-parameterised net (RepVGG) give the weights that it is deployed with: the branches of
+its training form are not the kernels that it computes with.
 """
 
 import argparse
@@ -28,6 +31,7 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument('--max-channels', type=int, default=1024, help='of a layer, a sample (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the sample')
     parser.add_argument('--heat', choices=PAIRWISE, default='kl_magnitude', help='heat maps of (default: %(default)s)')
+    parser.add_argument('--unmatched', action='store_true', help='take nets whose layers differ')
     parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
     parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
     return parser, parser.parse_args()
@@ -37,7 +41,8 @@ def main() -> None:
     parser, args = parse_args()
     command = shlex.join(['python', 'tools/redundancy.py', *sys.argv[1:]])
     try:
-        sets = gather(args.checkpoints, args.names, args.config, args.include, args.exclude, args.trust)
+        chosen = args.include, args.exclude
+        sets = gather(args.checkpoints, args.names, args.config, *chosen, args.trust, match=not args.unmatched)
         written = run(sets, Path(args.out_dir), command, args.force, args.max_channels, args.seed, args.heat)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         parser.error(str(error))

@@ -1,24 +1,27 @@
 # python tools/compare.py configs/compare/cifar10.py --jobs 2
 #
 # Classification: four nets with stems for 32x32 on CIFAR-10 (or a tenth of it, in folders of images), baselines from
-# scratch first. Of train/, every fifth image is the validation split; val/ is the test split.
-# One thread of a two-core Xeon: 0.2 to 0.25 s a step (ResNet-18: 0.7 s), so a minute a run with its test; 172 runs,
-# three hours of one core.
-batch = {'train_dataloader.batch_size': 32}
+# scratch first. All but MobileNetV3 at half their width. Of train/, every fifth image is the validation split; val/ is
+# the test split.
+# One thread of a two-core Xeon: 0.1 s a step (MobileNetV3: 0.2 s), so 40 seconds a run with its test; 172 runs, two
+# hours of one core.
 metric = 'accuracy/top1'
 
 
-def task(net, steps, baseline_steps):
+def task(net, steps, baseline_steps, **narrower):
     config = f'../cifar10/{net}_cifar10.py'
     baseline = dict(config=config, budget=dict(steps=baseline_steps, warmup=100, schedule='cosine'))
-    return dict(config=config, baseline=baseline, metric=metric, options=batch, budget=dict(steps=steps, warmup=20))
+    options = {'train_dataloader.batch_size': 32, **narrower}
+    return dict(config=config, baseline=baseline, metric=metric, options=options, budget=dict(steps=steps, warmup=20))
 
 
+half = {'model.backbone.backbone.widen_factor': 0.5}
+half_resnet = {'model.backbone.stem_channels': 32, 'model.backbone.base_channels': 32, 'model.head.in_channels': 256}
 tasks = {
-    'mobilenet_v2': task('mobilenet-v2', 200, 1500),
-    'shufflenet_v2': task('shufflenet-v2-1x', 200, 1500),
+    'mobilenet_v2': task('mobilenet-v2', 250, 2500, **half),
+    'shufflenet_v2': task('shufflenet-v2-1x', 250, 2500, **half),
     'mobilenet_v3': task('mobilenet-v3-large', 200, 1500),
-    'resnet18': task('resnet18', 80, 600),
+    'resnet18': task('resnet18', 150, 1500, **half_resnet),
 }
 # Two ways for a kernel to go (plain or refocused) at three speeds (plain, ten times that, that of the paper's layer).
 arms = dict(

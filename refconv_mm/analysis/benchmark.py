@@ -141,7 +141,7 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
     plain = build_model(cfg)
     if not torch.cuda.is_available():
         plain = revert_sync_batchnorm(plain)  # SyncBN needs a GPU
-    data = cost.made_batch(tuple(case['size']), batch, classes=_classes(cfg.model))
+    data = cost.made_batch(tuple(case['size']), batch, classes=fewest_classes(cfg.model))
     result = dict(model=name, config=case['config'], size=list(case['size']), batch=batch, **machine())
     result['training'] = measure_training(plain, data, seconds)
     if batch == min(case['batches']):
@@ -165,13 +165,13 @@ def measure_onnx(plain: nn.Module, batch: cost.Batch, seconds: float) -> dict[st
     return {name: dict(seconds=times.seconds[name], ratio=times.ratio(name)) for name in calls}
 
 
-def _classes(node: Any) -> int:
+def fewest_classes(node: Any) -> int:
     """The fewest classes of any head, so that every made label is valid for all of them."""
     if isinstance(node, dict):
         own = [node['num_classes']] if node.get('num_classes') else []
-        return min(own + [_classes(value) for value in node.values()], default=1000)
+        return min(own + [fewest_classes(value) for value in node.values()], default=1000)
     if isinstance(node, list | tuple):
-        return min((_classes(value) for value in node), default=1000)
+        return min((fewest_classes(value) for value in node), default=1000)
     return 1000
 
 

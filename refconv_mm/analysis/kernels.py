@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
+from .weights import names_of
 
 _SHOWN = 5  # names in a message
 
@@ -131,7 +132,8 @@ def check_match(sets: Sequence[KernelSet]) -> None:
             parts += [f'only {other.name} has {_some(extra)}'] if extra else []
             raise ValueError(
                 f'the layers of {first.name} ({first.path}) and {other.name} ({other.path}) differ: '
-                f'{"; ".join(parts)}. Leave out what they do not share with --include or --exclude.'
+                f'{"; ".join(parts)}. Leave out what they do not share with --include or --exclude '
+                '(tools/redundancy.py also takes nets of different layers, with --unmatched).'
             )
         for layer, kernel in first.kernels.items():
             if kernel.shape != other.kernels[layer].shape:
@@ -139,12 +141,41 @@ def check_match(sets: Sequence[KernelSet]) -> None:
                     f'{layer} is {tuple(kernel.shape)} in {first.name} and {tuple(other.kernels[layer].shape)} in '
                     f'{other.name}: these are not two trainings of one net. Leave it out with --exclude.'
                 )
+    check_folding(sets)
+
+
+def check_folding(sets: Sequence[KernelSet]) -> None:
+    """Raises if batch norm is folded into the kernels of some sets and not of the first, or the reverse.
+
+    Raises:
+        ValueError: names both.
+    """
+    first = sets[0]
+    for other in sets[1:]:
         if first.folded_bn != other.folded_bn:
             folded = first if first.folded_bn else other
             raise ValueError(
                 f'{folded.name} ({folded.path}) has batch norm folded into its kernels, which scales every channel, '
                 'and the other has not: write it without --fold-bn'
             )
+
+
+def align(sets: Sequence[KernelSet]) -> list[tuple[str, list[Tensor | None]]]:
+    """The layers of all sets, each with its kernel in every set, or None where a set has none of that name and shape.
+
+    What only a later set has comes after what precedes it there, so each set keeps its own order as far as they agree.
+    """
+    found = [{(layer, tuple(kernel.shape)): kernel for layer, kernel in each.kernels.items()} for each in sets]
+    order: list[tuple[str, tuple[int, ...]]] = []
+    for kernels in found:
+        place = 0 if set(kernels) & set(order) else len(order)
+        for key in kernels:
+            if key in order:
+                place = order.index(key) + 1
+            else:
+                order.insert(place, key)
+                place += 1
+    return [(key[0], [kernels.get(key) for kernels in found]) for key in order]
 
 
 def gather(
@@ -154,6 +185,7 @@ def gather(
     include: Sequence[str] = ('*',),
     exclude: Sequence[str] = (),
     trust: bool = False,
+    match: bool = True,
 ) -> list[KernelSet]:
     """Reads checkpoints and matches their layers; what the tools of this package begin with.
 
@@ -162,25 +194,21 @@ def gather(
         names: their names, separated by commas; by default the files', without suffix.
         config: of those that are refocused.
         include, exclude: globs on layer names; `*` also crosses dots.
+        match: False takes nets of any kind, whose layers differ.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: as many names as checkpoints are needed, all different; what :func:`read_kernels`,
             :func:`choose` and :func:`check_match` refuse.
     """
-    called = [name.strip() for name in names.split(',')] if names else [Path(path).stem for path in paths]
-    if len(called) != len(paths) or len(set(called)) != len(called) or not all(called):
-        raise ValueError(
-            f'{len(paths)} checkpoints need as many different names, got {called}; '
-            'pass --names before,after (in the order of the files)'
-        )
+    called = names_of(paths, names)
     if config is not None and not Path(config).is_file():
         raise FileNotFoundError(f'no config at {config}')
     cfg = Config.fromfile(config) if config else None
     sets = [
         choose(read_kernels(path, name, cfg, trust), include, exclude) for path, name in zip(paths, called, strict=True)
     ]
-    check_match(sets)
+    check_match(sets) if match else check_folding(sets)
     return sets
 
 

@@ -21,10 +21,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .kernels import KernelSet, channel_rows, describe, sample
+from .kernels import KernelSet, align, channel_rows, describe, sample
 
 WAYS = ('softmax', 'unit', 'magnitude')
 MEASURES = {
@@ -132,8 +133,7 @@ def measure_layer(
 
     Args:
         kernels: `(O, I/g, KH, KW)` each.
-        max_channels: as many channels are drawn where there are more.
-        seed: of the draw.
+        max_channels, seed: as many channels are drawn where there are more.
 
     Returns:
         `channels`, `measured`, `largest_rank`, `dead` (a number for each checkpoint), `values` (measures for each, or
@@ -170,14 +170,15 @@ def measure(
     """Redundancy of every layer of every checkpoint.
 
     Args:
-        sets: matched (:func:`refconv_mm.analysis.kernels.gather`); the first is what the others are compared with.
+        sets: of :func:`refconv_mm.analysis.kernels.gather`, matched or not; the others are compared with the first.
         max_channels: cap on the channels of a layer; the same seeded sample in every checkpoint.
         seed: of the samples.
         heat: one of `PAIRWISE`, for the heat maps.
         heat_channels: channels in a heat map, a seeded sample of those that were measured.
 
     Returns:
-        The results (ready for JSON), and by layer the heat maps of the checkpoints, `(c, c)`.
+        The results (ready for JSON; None in `values` and `dead` for a checkpoint without the layer), and by layer that
+        all have the heat maps of the checkpoints, `(c, c)`.
 
     Raises:
         ValueError: an unknown measure, or caps below 2.
@@ -187,10 +188,14 @@ def measure(
     if min(max_channels, heat_channels) < 2:
         raise ValueError(f'at least two channels make a pair: --max-channels {max_channels}, heat maps {heat_channels}')
     layers, maps = [], {}
-    for layer, kernel in sets[0].kernels.items():
-        row, rows = measure_layer([each.kernels[layer] for each in sets], max_channels, seed)
-        layers.append(dict(layer=layer, kernel=describe(kernel), **row))
-        if rows is not None:
+    for layer, kernels in align(sets):
+        held = [kernel for kernel in kernels if kernel is not None]
+        row, rows = measure_layer(held, max_channels, seed)
+        for part in ('values', 'dead'):
+            found = iter(row[part] or ())
+            row[part] = row[part] and [None if kernel is None else next(found) for kernel in kernels]
+        layers.append(dict(layer=layer, kernel=describe(held[0]), **row))
+        if rows is not None and len(held) == len(sets):
             shown = sample(len(rows[0]), heat_channels, seed)
             maps[layer] = [pairwise(every[shown], heat).float() for every in rows]
     names = [each.name for each in sets]
@@ -202,41 +207,42 @@ def measure(
 
 
 def overall(layers: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Mean of each measure over the layers that have it, by checkpoint, and for random channels.
+    """Mean of each measure over layers, by checkpoint, then `RANDOM` (one for each checkpoint if their layers differ).
 
     Raises:
-        ValueError: no layer has two living channels.
+        ValueError: no layer of a checkpoint has two living channels.
     """
-    values = [row['values'] for row in layers if row['values']]
-    if not values:
-        raise ValueError('no layer has two living channels, so there is nothing to compare')
-    columns = {name: [row[i] for row in values] for i, name in enumerate(names)}
-    columns[RANDOM] = [row['random'] for row in layers if row['values']]
-    return {
-        name: {measure: sum(row[measure] for row in column) / len(column) for measure in MEASURES}
-        for name, column in columns.items()
-    }
+    means, random, measured = {}, {}, [row for row in layers if row['values']]
+    for i, name in enumerate(names):
+        if not (own := [row for row in measured if row['values'][i]]):
+            raise ValueError(f'no layer of {name} has two living channels, so there is nothing to compare')
+        means[name] = _mean([row['values'][i] for row in own])
+        random[f'{RANDOM} like {name}'] = _mean([row['random'] for row in own])  # they depend on the layers' shapes
+    if all(all(row['values']) for row in measured):
+        random = {RANDOM: next(iter(random.values()))}
+    return means | random
+
+
+def _mean(values: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {measure: sum(each[measure] for each in values) / len(values) for measure in MEASURES}
 
 
 def compared(layers: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """In how many layers each checkpoint is less redundant than the first, and whether the measures agree.
 
     Returns:
-        By checkpoint: `layers`, the number of layers; `less`, by measure; `kl_agree`, layers in which the three ways of
-        making a distribution say the same; `all_agree`, layers in which all measures do.
+        By checkpoint: `layers`, the number of layers that it shares with the first (without any it is left out);
+        `less`, by measure; `kl_agree`, layers in which the three ways of making a distribution say the same;
+        `all_agree`, layers in which all measures do.
     """
-    values = [row['values'] for row in layers if row['values']]
     result = {}
     for i, name in enumerate(names[1:], start=1):
-        signs = [{m: LESS_REDUNDANT[m] * _sign(row[i][m] - row[0][m]) for m in MEASURES} for row in values]
+        values = [row['values'] for row in layers if row['values'] and row['values'][0] and row['values'][i]]
+        signs = [{m: LESS_REDUNDANT[m] * np.sign(row[i][m] - row[0][m]) for m in MEASURES} for row in values]
         result[name] = dict(
             layers=len(values),
-            less={m: sum(sign[m] > 0 for sign in signs) for m in MEASURES},
+            less={m: sum(bool(sign[m] > 0) for sign in signs) for m in MEASURES},
             kl_agree=sum(len({sign[f'kl_{way}'] for way in WAYS}) == 1 for sign in signs),
             all_agree=sum(len(set(sign.values())) == 1 for sign in signs),
         )
-    return result
-
-
-def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)
+    return {name: part for name, part in result.items() if part['layers']}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def run(
     sets: Sequence[KernelSet], out_dir: Path, command: str, force: bool = False,
     max_channels: int = 1024, seed: int = 0, heat: str = 'kl_magnitude',
 ) -> list[Path]:  # fmt: skip
-    """Measures matched checkpoints and writes `redundancy.md`, `.json`, `.png` and `redundancy_heat-*.png`.
+    """Measures checkpoints and writes `redundancy.md`, `.json`, `.png` and `redundancy_heat-*.png`.
 
     Args:
         command: named in the report.
@@ -62,22 +63,28 @@ def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     names = [each['name'] for each in results['checkpoints']]
     parts = [f'`{results["command"]}`', *(f'- {c["name"]}: {c["path"]}, {c["what"]}' for c in results['checkpoints'])]
-    mean = [(name, *(_short(results['mean'][name][m]) for m in MEASURES)) for name in (*names, RANDOM)]
+    mean = [(name, *(_short(part[m]) for m in MEASURES)) for name, part in results['mean'].items()]
     text = '\n'.join([parts[0], '', *parts[1:]])
     sections = ['# Redundancy of channels', text, '\n'.join(f'- {LABELS[m]}: {MEASURES[m]}.' for m in MEASURES)]
     sections.append(
         f'Of a layer at most {results["max_channels"]} channels, a sample of seed {results["seed"]}, the same in every '
         f'checkpoint. Channels that do not know of each other are not redundant either: see {RANDOM}.'
     )
+    if RANDOM not in results['mean']:
+        sections.append(
+            "The layers of these nets differ: each mean is over a net's own layers. How alike channels are depends on "
+            f'their number and size, so compare a net with the {RANDOM} of its own layers, then the nets by that.'
+        )
     sections += ['## Mean over layers', table(['checkpoint', *LABELS.values()], mean)]
     if results['compared']:
         head = ['less redundant, layers', *LABELS.values(), 'the three KL agree', 'all agree']
         sections += [f'## Against {names[0]}', table(head, _counts(results['compared']))]
     for m in MEASURES:
-        rows = [
-            (row['layer'], row['kernel'], _measured(row), *(_short(v[m]) for v in [*row['values'], row['random']]))
-            for row in results['layers'] if row['values']
-        ]  # fmt: skip
+        rows = []
+        for row in results['layers']:
+            if row['values']:
+                cells = [_short(value and value[m]) for value in (*row['values'], row['random'])]
+                rows.append((row['layer'], row['kernel'], _measured(row), *cells))
         sections += [f'## {LABELS[m]} by layer', table(['layer', 'kernel', 'measured', *names, RANDOM], rows)]
     if left := [row['layer'] for row in results['layers'] if not row['values']]:
         sections.append(f'Not measured, for fewer than two channels live in all checkpoints: {", ".join(left)}')
@@ -97,42 +104,48 @@ def _counts(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _measured(row: Mapping[str, Any]) -> str:
-    dead = f'; dead: {", ".join(map(str, row["dead"]))}' if any(row['dead']) else ''
+    dead = f'; dead: {", ".join("" if n is None else str(n) for n in row["dead"])}' if any(row['dead']) else ''
     return f'{row["measured"]} of {row["channels"]}{dead}'
 
 
-def _short(value: float) -> str:
-    return f'{value:.3g}'
+def _short(value: float | None) -> str:
+    return '' if value is None else f'{value:.3g}'
 
 
 def draw_depth(results: Mapping[str, Any]) -> Figure:
-    """Every measure over depth, a line for each checkpoint."""
+    """Every measure over depth, a line for each checkpoint; over relative depth where their layers differ."""
     rows = [row for row in results['layers'] if row['values']]
     names = [each['name'] for each in results['checkpoints']]
-    width = min(14, 4 + 0.3 * len(rows))
+    matched = RANDOM in results['mean']
+    width = min(14, 4 + 0.3 * len(rows)) if matched else 9
     figure, panels = plt.subplots(len(MEASURES), 1, figsize=(max(7, width), 10.5), sharex=True, layout='constrained')
     for axes, m in zip(panels, MEASURES, strict=True):
-        # Ranks of depthwise and dense layers compare only as shares of what is possible.
-        unit = [row['largest_rank'] if m == 'effective_rank' else 1 for row in rows]
-        axes.plot(_line(rows, 'random', m, unit), label=RANDOM, linewidth=1.2, linestyle=':', color='#888888')
         for i, name in enumerate(names):
-            line = _line(rows, i, m, unit)
-            axes.plot(line, label=name, linewidth=1.2, markersize=4.5, fillstyle='none', **style(i))
+            own = [row for row in rows if row['values'][i]]
+            x = range(len(own)) if matched else np.linspace(0, 1, len(own))
+            look = dict(style(i), linewidth=1.2, fillstyle='none')
+            axes.plot(x, [_height(row, row['values'][i], m) for row in own], label=name, markersize=4.5, **look)
+            if not matched or i == len(names) - 1:
+                look |= dict(linestyle=':', marker=None, color='#888888' if matched else look['color'])
+                label = RANDOM if matched else f'{RANDOM} like {name}'
+                axes.plot(x, [_height(row, row['random'], m) for row in own], label=label, **look)
         label = 'effective rank / largest possible' if m == 'effective_rank' else LABELS[m]
         axes.set_title(f'{label}  ({SENSE[m]})', loc='left', fontsize=9)
         axes.grid(linewidth=0.3)
         axes.tick_params(labelsize=8, which='both')
         if m == 'kl_softmax':  # it goes with the scale of the weights, which layers differ in by far
             axes.set_yscale('log')
-    depth_axis(panels[-1], [row['layer'] for row in rows])
-    panels[-1].set_xlabel('layers, first to last', fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper center', ncols=len(names) + 1, fontsize=9)
+    if matched:
+        depth_axis(panels[-1], [row['layer'] for row in rows])
+    panels[-1].set_xlabel('layers, first to last' if matched else 'first layer (0) to last (1) of each net', fontsize=8)
+    columns = len(names) + 1 if matched else 2 * len(names)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper center', ncols=min(columns, 4), fontsize=9)
     return figure
 
 
-def _line(rows: Sequence[Mapping[str, Any]], which: int | str, m: str, unit: Sequence[float]) -> list[float]:
-    values = [row['random'] if which == 'random' else row['values'][which] for row in rows]
-    return [value[m] / one for value, one in zip(values, unit, strict=True)]
+def _height(row: Mapping[str, Any], values: Mapping[str, float], m: str) -> float:
+    """A measure as drawn: ranks of depthwise and dense layers compare only as shares of what is possible."""
+    return values[m] / (row['largest_rank'] if m == 'effective_rank' else 1)
 
 
 def draw_heat(maps: Mapping[str, Sequence[Tensor]], names: Sequence[str], measured: str) -> Figure:

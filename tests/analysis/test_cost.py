@@ -70,6 +70,9 @@ def test_alternation_turns_the_order_and_pairs_the_rounds():
     times = cost.alternate({name: lambda name=name: calls.append(name) for name in 'abc'}, 3, 'a', warm_up=1)
     assert ''.join(calls) == 'abc' + 'abc' + 'bca' + 'cab'
     assert {len(seconds) for seconds in times.seconds.values()} == {3}
+    calls.clear()
+    cost.alternate({name: lambda name=name: calls.append(name) for name in 'ab'}, 2, 'a', warm_up=0, settle=2)
+    assert ''.join(calls) == 'aaabbb' + 'bbbaaa'
     times.seconds = dict(a=[1.0, 2.0, 4.0], b=[2.0, 2.0, 4.0])
     assert times.ratio('b')[0] == 1.0
     assert times.ratio('b')[2] == 1.5

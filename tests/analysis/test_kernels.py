@@ -58,6 +58,9 @@ def test_what_does_not_match_is_named(save, tmp_path):
         K.gather([plain, save('wide', state(a=kernel, b=torch.randn(8, 1, 3, 3)))], 'before,after')
     with pytest.raises(ValueError, match='folded'):
         K.gather([plain, save('folded', state(a=kernel, b=kernel), dict(refconv=dict(fused=True, folded_bn=True)))])
+    other = save('other', state(cbam=kernel), dict(refconv=dict(fused=True, folded_bn=True)))
+    with pytest.raises(ValueError, match=r'other .* has batch norm folded'):
+        K.gather([plain, other], match=False)
     with pytest.raises(ValueError, match='need as many different names'):
         K.gather([plain, plain])
     with pytest.raises(ValueError, match='need as many different names'):
@@ -84,6 +87,18 @@ def test_a_refocused_checkpoint_needs_its_config(seg_run):
     assert all(torch.equal(basis, before.kernels[layer]) for layer, basis in after.bases.items())
     assert all(torch.equal(kernel, fused.kernels[layer]) for layer, kernel in after.kernels.items())
     assert any(not torch.equal(kernel, before.kernels[layer]) for layer, kernel in after.kernels.items())
+
+
+def test_layers_of_several_nets_are_aligned_in_the_order_of_each():
+    k, wide = torch.ones(4, 1, 3, 3), torch.ones(8, 1, 3, 3)
+    sets = [K.KernelSet(n, n, '', d) for n, d in (('x', dict(a=k, b=k, c=k)), ('y', dict(s=k, a=k, se=k, b=wide, c=k)))]
+    aligned = K.align(sets)
+    assert [layer for layer, _ in aligned] == ['s', 'a', 'se', 'b', 'b', 'c']
+    for i, each in enumerate(sets):
+        assert [layer for layer, kernels in aligned if kernels[i] is not None] == list(each.kernels)
+    assert [kernels for layer, kernels in aligned if layer == 'b'] == [[None, wide], [k, None]]
+    apart = [K.KernelSet(n, n, '', {layer: k}) for n, layer in (('x', 'a'), ('y', 'b'), ('z', 'c'))]
+    assert [layer for layer, _ in K.align(apart)] == ['a', 'b', 'c']
 
 
 def test_samples_are_seeded_and_whole_where_they_can_be():

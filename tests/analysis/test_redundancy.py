@@ -105,6 +105,42 @@ def test_the_counts_say_where_measures_agree():
     assert set(results['compared']['after']['less'].values()) == {0}
 
 
+def test_nets_of_other_layers_stand_side_by_side():
+    """A plain net, and one with a module more and another stem: each mean is over a net's own layers."""
+    shared, stem, wide, extra = (rows(6, 27, seed=i) for i in range(4))
+    first = KernelSet('first', 'first.pth', 'plain', dict(stem=stem.reshape(6, 3, 3, 3), a=shared.reshape(6, 3, 3, 3)))
+    kernels = dict(stem=wide.reshape(6, 1, 3, 9), attention=extra.reshape(6, 3, 3, 3), a=2 * shared.reshape(6, 3, 3, 3))
+    other = KernelSet('other', 'other.pth', 'plain', kernels)
+    results, maps = R.measure([first, other])
+    assert [row['layer'] for row in results['layers']] == ['stem', 'attention', 'stem', 'a']
+    assert [[value is not None for value in row['values']] for row in results['layers']] == [
+        [False, True], [False, True], [True, False], [True, True],
+    ]  # fmt: skip
+    for name, own in (('first', [stem, shared]), ('other', [wide, extra, 2 * shared])):
+        for m in R.MEASURES:
+            expected = sum(R.measure_rows(each)[m] for each in own) / len(own)
+            assert results['mean'][name][m] == pytest.approx(expected, rel=1e-12)
+    assert {'random kernels like first', 'random kernels like other'} < set(results['mean'])
+    assert results['compared']['other'] == dict(
+        layers=1, less=dict.fromkeys(R.MEASURES, 0) | dict(kl_softmax=1), kl_agree=0, all_agree=0
+    )
+    assert list(maps) == ['a']
+
+
+def test_nets_that_share_nothing_are_not_compared(tmp_path):
+    one = KernelSet('one', 'one.pth', 'plain', dict(a=rows(6).reshape(6, 1, 3, 3)))
+    two = KernelSet('two', 'two.pth', 'plain', dict(b=rows(5, 25).reshape(5, 1, 5, 5), c=rows(6).reshape(6, 1, 3, 3)))
+    run([one, two], tmp_path, 'command')
+    results, text = json.loads((tmp_path / 'redundancy.json').read_text()), (tmp_path / 'redundancy.md').read_text()
+    assert results['compared'] == {}
+    assert '## Against' not in text
+    assert "each mean is over a net's own layers" in text
+    assert {path.name for path in tmp_path.iterdir()} == {'redundancy.md', 'redundancy.json', 'redundancy.png'}
+    dead = KernelSet('dead', 'dead.pth', 'plain', dict(b=torch.zeros(4, 1, 3, 3)))
+    with pytest.raises(ValueError, match='no layer of dead has two living channels'):
+        R.measure([one, dead])
+
+
 def test_bad_options_are_refused():
     pair = sets(before=rows().reshape(6, 1, 3, 3))
     with pytest.raises(ValueError, match='--heat must be one of'):
@@ -113,7 +149,7 @@ def test_bad_options_are_refused():
         R.measure(pair, max_channels=1)
     with pytest.raises(ValueError, match='way must be one of'):
         R.divergences(rows(), 'none')
-    with pytest.raises(ValueError, match='no layer has two living channels'):
+    with pytest.raises(ValueError, match='no layer of before has two living channels'):
         R.measure(sets(before=torch.zeros(4, 1, 3, 3)))
 
 
@@ -139,6 +175,11 @@ def test_the_tool(tool, tmp_path):  # noqa: F811
     expected = R.measure_rows(rows(6, seed=1))
     assert results['layers'][0]['values'][1] == pytest.approx(expected)
     assert '| random kernels |' in said
+    torch.save({'net.weight': rows(6).reshape(6, 1, 3, 3)}, tmp_path / 'other.pth')
+    apart = ['redundancy', tmp_path / 'plain.pth', tmp_path / 'other.pth', '--out-dir', tmp_path / 'apart']
+    code, said = tool(*apart)
+    assert (code, 'with --unmatched' in said) == (2, True)
+    assert tool(*apart, '--unmatched')[0] == 0
     code, said = tool(*command, '--out-dir', tmp_path / 'out')
     assert code == 2
     assert 'is left alone; name another --out-dir or pass --force' in said
