@@ -4,6 +4,10 @@ A refocused kernel takes the plain gradient times `U'U`, a `K*K x K*K` matrix fo
 gradient had the same energy in all directions, one step would have energy `lambda**2` along the eigenvector of
 eigenvalue `lambda`, and the positions would grow by the matrix' rows. Real gradients have a shape of their own, so the
 same is measured for a control that trained plainly: its `U'U`, from the kernel before, should predict less.
+
+Weight decay shrinks a plain kernel as a whole, and a kernel itself lies along the matrix' large eigenvalues; where the
+gradient moves little, that shrinking is most of the update and looks like what is predicted. So everything is measured
+a second time on the *rest*, the update without the multiple of the kernel that fits it best, one number a layer.
 """
 
 from __future__ import annotations
@@ -17,9 +21,8 @@ from mmengine.config import Config
 from torch import Tensor
 
 from .. import functional as RF
-from ..checkpoint import build_model
-from ..surgery import named_refconvs
 from .kernels import KernelSet, describe, sample
+from .layer_settings import layer_settings, settings_of
 
 MEASURES = {
     'direction': 'rank correlation of the update\'s energy along each eigenvector with its eigenvalue',
@@ -128,6 +131,19 @@ def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] |
     )
 
 
+def without_scaling(before: Tensor, after: Tensor) -> tuple[Tensor, float, float]:
+    """A kernel without what scaled it as a whole.
+
+    Returns:
+        `after - c * before`, where `c * before` fits `after - before` best; `c`; and its share of the update's energy.
+    """
+    start, update = before.detach().double(), after.detach().double() - before.detach().double()
+    factor = ((update * start).sum() / start.square().sum()).item()
+    energy = update.square().sum().item()
+    share = factor**2 * start.square().sum().item() / energy if energy else 0.0
+    return after.detach().double() - factor * start, factor, share
+
+
 def slope(values: Tensor, energy: Tensor) -> Tensor:
     """Least-squares slope of log energy over log eigenvalue, within groups, pooled over them.
 
@@ -141,31 +157,6 @@ def slope(values: Tensor, energy: Tensor) -> Tensor:
     logs = [torch.where(counted, numbers, 1.0).log() for numbers in (values, energy)]
     x, y = (weight * (log - (weight * log).sum(1, keepdim=True) / number) for log in logs)
     return (x * y).sum() / (x * x).sum()
-
-
-def settings_of(cfg: Config | None) -> dict[str, tuple[int, int, float | None]]:
-    """Groups, map_k and gain of every RefConv layer of a config's model, by name; nothing without a config.
-
-    Raises:
-        ValueError: the config has no RefConv layer.
-    """
-    if cfg is None:
-        return {}
-    layers = named_refconvs(build_model(cfg))
-    if not layers:
-        raise ValueError('--config is plain and says nothing of refocusing: pass the refocused one, or none')
-    return {name: (layer.groups, layer.map_k, layer.gain) for name, layer in layers}
-
-
-def layer_settings(
-    kernel: Tensor, known: tuple[int, int, float | None] | None, map_k: int
-) -> tuple[RF.Geometry, float | None]:
-    """Geometry and gain of a layer; guessed from the shape where no config knows it: depthwise or dense."""
-    groups, side, gain = known or (len(kernel) if kernel.shape[1] == 1 else 1, map_k, None)
-    if known is None:
-        longer = max(kernel.shape[2:])
-        side = min(side, longer - (longer + 1) % 2)  # the largest odd side that fits
-    return RF.geometry(kernel.shape, groups, side), gain
 
 
 def check_bases(sets: Sequence[KernelSet]) -> None:
@@ -214,7 +205,7 @@ def measure(
         flat, part = sampled([each.kernels[layer] for each in sets], geo, max_groups, seed)
         row = dict(layer=layer, kernel=describe(kernel), size='x'.join(map(str, kernel.shape[2:])), groups=geo.groups)
         row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, scale))
-        after = {each.name: predict(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
+        after = {each.name: _both(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
         layers.append(row | dict(after=after))
     if not layers:
         some = ', '.join(list(sets[0].kernels)[:5])
@@ -222,14 +213,29 @@ def measure(
     names = [each.name for each in sets[1:]]
     return dict(
         checkpoints=[each.record for each in sets], measures=MEASURES, max_groups=max_groups, seed=seed, layers=layers,
-        mean={name: overall(layers, name) for name in names},
+        mean={name: overall([row['after'][name] for row in layers]) for name in names},
+        rest={name: overall([(row['after'][name] or {}).get('rest') for row in layers]) for name in names},
     )  # fmt: skip
 
 
-def overall(layers: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+def _both(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | None:
+    """The prediction of an update, and under `rest` that of it without its `scaling` of the whole layer."""
+    whole = predict(before, after, geo)
+    if whole is None:
+        return None
+    end, factor, share = without_scaling(before, after)
+    # Of an update that is all scaling, rounding errors are left, which say nothing.
+    rest = predict(before, end, geo) if share < 1 - FLOOR else None
+    kept = None if rest is None else {name: rest[name] for name in MEASURES}
+    return dict(whole, scaling=dict(factor=factor, share=share), rest=kept)
+
+
+def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     """Mean and standard error over layers, and in how many a measure is positive; `changed` counts the layers."""
-    rows = [row['after'][name] for row in layers if row['after'][name]]
-    result: dict[str, Any] = dict(changed=len(rows), layers=len(layers))
+    rows = [row for row in found if row]
+    result: dict[str, Any] = dict(changed=len(rows), layers=len(found))
+    if rows and 'scaling' in rows[0]:
+        result['scaling'] = {key: sum(row['scaling'][key] for row in rows) / len(rows) for key in ('factor', 'share')}
     for measure_name in MEASURES:
         values = torch.tensor([row[measure_name] for row in rows if row[measure_name] is not None], dtype=torch.float64)
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None

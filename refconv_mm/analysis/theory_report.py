@@ -18,6 +18,11 @@ from .kernels import KernelSet
 from .outputs import MAP, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure
 
+SCALING = (
+    'Weight decay shrinks plain kernels as a whole, and kernels lie along large eigenvalues: where the gradient moves '
+    'little, that looks like what is predicted. Here the multiple of the kernel that fits the update best, one number '
+    'a layer, is taken out of the update first.'
+)
 TITLES = dict(
     direction='direction: energy of the update along eigenvectors, with eigenvalues',
     position='position: size of the update at each position, with the diagonal',
@@ -65,6 +70,7 @@ def report(results: Mapping[str, Any]) -> str:
         ]
         head = ['after', 'layers that changed', *MEASURES]
         sections += ['## Mean over layers, its standard error, layers above 0', table(head, rows)]
+        sections += ['## The same without what scales a layer as a whole', SCALING, _rest(results)]
     rows = []
     for row in results['layers']:
         gram, measured = row['gram'], f'{row["measured"]} of {row["groups"]}'
@@ -78,6 +84,15 @@ def report(results: Mapping[str, Any]) -> str:
         ]
         sections += [f'## {name}, by layer', table(['layer', *MEASURES], rows)]
     return '\n\n'.join(sections) + '\n'
+
+
+def _rest(results: Mapping[str, Any]) -> str:
+    rows = []
+    for name, part in results['rest'].items():
+        scaling = results['mean'][name].get('scaling')
+        cells = [f'{100 * scaling["factor"]:+.2g} %', f'{100 * scaling["share"]:.0f} %'] if scaling else ['', '']
+        rows.append((name, *cells, *(_mean(part[m]) for m in MEASURES)))
+    return table(['after', 'scaled by', 'share of the update', *MEASURES], rows)
 
 
 def _short(value: float | None) -> str:

@@ -9,6 +9,7 @@ import torch
 from refconv_mm import functional as RF
 from refconv_mm.analysis import theory as T
 from refconv_mm.analysis.kernels import KernelSet
+from refconv_mm.analysis.layer_settings import layer_settings
 from refconv_mm.layer import RefConv2d
 
 from ..test_tools import tool  # noqa: F401
@@ -137,11 +138,34 @@ def test_what_is_not_defined_is_none():
     assert T.rank_correlation(torch.ones(4), torch.arange(4)).isnan()
 
 
+def test_weight_decay_is_told_from_the_gradient():
+    """A kernel lies along its own matrix' large eigenvalues, so shrinking it looks like refocusing."""
+    kernel, geo = depthwise()
+    kernel = kernel + 2  # alike, as blurs are: one large eigenvalue
+    gradient = whitened(torch.randn(64, 9, dtype=torch.float64)).view_as(kernel)
+    gradient -= (gradient * kernel).sum() / kernel.square().sum() * kernel
+    after = 0.99 * kernel - 1e-4 * gradient
+    assert T.predict(kernel, after, geo)['exponent'] > 0.5
+    assert abs(T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent']) < 0.2  # white, less one of its numbers
+    left, factor, share = T.without_scaling(kernel, after)
+    torch.testing.assert_close(left, kernel - 1e-4 * gradient)
+    assert factor == pytest.approx(-0.01)
+    assert share == pytest.approx(1 - 1e-8 * gradient.square().sum().item() / (after - kernel).square().sum().item())
+    sets = [KernelSet(name, 'x', 'plain', dict(a=each)) for name, each in [('before', kernel), ('after', after)]]
+    found = T.measure(sets)
+    assert found['rest']['after']['exponent']['mean'] == pytest.approx(
+        T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent'], abs=1e-6
+    )
+    assert found['mean']['after']['scaling'] == dict(factor=pytest.approx(-0.01), share=pytest.approx(share))
+    sets[1] = KernelSet('after', 'x', 'plain', dict(a=0.5 * kernel))
+    assert T.measure(sets)['rest']['after']['changed'] == 0
+
+
 def test_layers_are_guessed_without_a_config():
-    assert T.layer_settings(torch.ones(8, 1, 3, 3), None, 5)[0] == RF.geometry((8, 1, 3, 3), 8, 3)
-    assert T.layer_settings(torch.ones(8, 4, 5, 5), None, 3)[0] == RF.geometry((8, 4, 5, 5), 1, 3)
-    assert T.layer_settings(torch.ones(8, 4, 2, 2), None, 3)[0].map_k == 1
-    assert T.layer_settings(torch.ones(8, 2, 3, 3), (4, 3, 1.0), 3) == (RF.geometry((8, 2, 3, 3), 4, 3), 1.0)
+    assert layer_settings(torch.ones(8, 1, 3, 3), None, 5)[0] == RF.geometry((8, 1, 3, 3), 8, 3)
+    assert layer_settings(torch.ones(8, 4, 5, 5), None, 3)[0] == RF.geometry((8, 4, 5, 5), 1, 3)
+    assert layer_settings(torch.ones(8, 4, 2, 2), None, 3)[0].map_k == 1
+    assert layer_settings(torch.ones(8, 2, 3, 3), (4, 3, 1.0), 3) == (RF.geometry((8, 2, 3, 3), 4, 3), 1.0)
 
 
 def test_another_basis_is_refused():
