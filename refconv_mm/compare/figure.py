@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import SymmetricalLogLocator
 
 from ..checkpoint import write_whole
 from .plan import BASELINE, Plan
@@ -55,7 +56,7 @@ def _scores(axes: Axes, table: list[Line]) -> None:
 
 def _differences(axes: Axes, table: list[Line]) -> None:
     axes.axvline(0, color='black', linewidth=0.8)
-    by_name = {line.arm: line for line in table}
+    by_name, reach, halves = {line.arm: line for line in table}, 0.0, []
     for row, line in enumerate(table):
         if line.difference is None or line.against is None:
             continue
@@ -64,7 +65,15 @@ def _differences(axes: Axes, table: list[Line]) -> None:
         axes.plot(each, [row] * len(each), 'o', markersize=3.5, color=BLUE, alpha=0.6)
         half = line.difference.half
         error = [[half], [half]] if math.isfinite(half) else None
+        halves += [half] if math.isfinite(half) and half > 0 else []
+        reach = max([reach, *(abs(value) for value in each if math.isfinite(value))])
         axes.errorbar([line.difference.mean], [row], xerr=error, fmt='|', markersize=14, color=ORANGE, capsize=3)
+    # An arm that was torn apart must not hide the differences of the others.
+    if halves and reach > 20 * min(halves):
+        axes.set_xscale('symlog', linthresh=2 * min(halves))
+        axes.set_xlabel('symmetric logarithmic scale', fontsize=7)
+        axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=2 * min(halves), subs=[1, 3]))
+        axes.xaxis.set_major_formatter('{x:g}')
     _rows(axes, [f'{line.arm} - {line.against}' if line.difference else '' for line in table])
 
 
