@@ -23,6 +23,7 @@ from torch import Tensor
 from .. import functional as RF
 from .kernels import KernelSet, describe, sample
 from .layer_settings import layer_settings, settings_of
+from .updates import turned, without_scaling
 
 MEASURES = {
     'direction': 'rank correlation of the update\'s energy along each eigenvector with its eigenvalue',
@@ -131,19 +132,6 @@ def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] |
     )
 
 
-def without_scaling(before: Tensor, after: Tensor) -> tuple[Tensor, float, float]:
-    """A kernel without what scaled it as a whole.
-
-    Returns:
-        `after - c * before`, where `c * before` fits `after - before` best; `c`; and its share of the update's energy.
-    """
-    start, update = before.detach().double(), after.detach().double() - before.detach().double()
-    factor = ((update * start).sum() / start.square().sum()).item()
-    energy = update.square().sum().item()
-    share = factor**2 * start.square().sum().item() / energy if energy else 0.0
-    return after.detach().double() - factor * start, factor, share
-
-
 def slope(values: Tensor, energy: Tensor) -> Tensor:
     """Least-squares slope of log energy over log eigenvalue, within groups, pooled over them.
 
@@ -227,7 +215,7 @@ def _both(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | N
     # Of an update that is all scaling, rounding errors are left, which say nothing.
     rest = predict(before, end, geo) if share < 1 - FLOOR else None
     kept = None if rest is None else {name: rest[name] for name in MEASURES}
-    return dict(whole, scaling=dict(factor=factor, share=share), rest=kept)
+    return dict(whole, turned=turned(before, after), scaling=dict(factor=factor, share=share), rest=kept)
 
 
 def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -235,6 +223,7 @@ def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     rows = [row for row in found if row]
     result: dict[str, Any] = dict(changed=len(rows), layers=len(found))
     if rows and 'scaling' in rows[0]:
+        result['turned'] = sum(row['turned'] for row in rows) / len(rows)
         result['scaling'] = {key: sum(row['scaling'][key] for row in rows) / len(rows) for key in ('factor', 'share')}
     for measure_name in MEASURES:
         values = torch.tensor([row[measure_name] for row in rows if row[measure_name] is not None], dtype=torch.float64)

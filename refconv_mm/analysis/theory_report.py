@@ -65,10 +65,15 @@ def report(results: Mapping[str, Any]) -> str:
     sections.append(f'Of a layer at most {results["max_groups"]} groups, a sample of seed {results["seed"]}.')
     if results['mean']:
         rows = [
-            (name, f'{part["changed"]} of {part["layers"]}', *(_mean(part[m]) for m in MEASURES))
+            (
+                name,
+                f'{part["changed"]} of {part["layers"]}',
+                _short(part.get('turned')),
+                *(_mean(part[m]) for m in MEASURES),
+            )
             for name, part in results['mean'].items()
         ]
-        head = ['after', 'layers that changed', *MEASURES]
+        head = ['after', 'layers that changed', 'kernels turned by (degrees, median)', *MEASURES]
         sections += ['## Mean over layers, its standard error, layers above 0', table(head, rows)]
         sections += ['## The same without what scales a layer as a whole', SCALING, _rest(results)]
     rows = []

@@ -10,6 +10,7 @@ from refconv_mm import functional as RF
 from refconv_mm.analysis import theory as T
 from refconv_mm.analysis.kernels import KernelSet
 from refconv_mm.analysis.layer_settings import layer_settings
+from refconv_mm.analysis.updates import turned, without_scaling
 from refconv_mm.layer import RefConv2d
 
 from ..test_tools import tool  # noqa: F401
@@ -147,7 +148,7 @@ def test_weight_decay_is_told_from_the_gradient():
     after = 0.99 * kernel - 1e-4 * gradient
     assert T.predict(kernel, after, geo)['exponent'] > 0.5
     assert abs(T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent']) < 0.2  # white, less one of its numbers
-    left, factor, share = T.without_scaling(kernel, after)
+    left, factor, share = without_scaling(kernel, after)
     torch.testing.assert_close(left, kernel - 1e-4 * gradient)
     assert factor == pytest.approx(-0.01)
     assert share == pytest.approx(1 - 1e-8 * gradient.square().sum().item() / (after - kernel).square().sum().item())
@@ -159,6 +160,15 @@ def test_weight_decay_is_told_from_the_gradient():
     assert found['mean']['after']['scaling'] == dict(factor=pytest.approx(-0.01), share=pytest.approx(share))
     sets[1] = KernelSet('after', 'x', 'plain', dict(a=0.5 * kernel))
     assert T.measure(sets)['rest']['after']['changed'] == 0
+
+
+def test_kernels_turn_by_the_angle_that_they_turned():
+    kernel = torch.zeros(3, 1, 3, 3)
+    kernel[:, :, 0, 0] = 2
+    other = kernel.clone()
+    other[:, :, 0, 1] = 2 * torch.tensor([0, 1e-6, 1])[:, None]  # by 0, a millionth and an eighth of a turn
+    assert turned(kernel, 3 * other) == pytest.approx(math.degrees(1e-6), rel=1e-6)
+    assert turned(kernel[2:], other[2:]) == pytest.approx(45)
 
 
 def test_layers_are_guessed_without_a_config():
