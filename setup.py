@@ -34,7 +34,7 @@ det = ['mmdet>=3.2,<3.4']
 seg = ['mmsegmentation>=1.2,<1.3', 'ftfy', 'regex']
 cls = ['mmpretrain>=1.1,<1.3']
 onnx = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
-analysis = ['jinja2', 'markdown>=3.4,<4', 'matplotlib', 'psutil', 'scipy']
+analysis = ['curvlinops-for-pytorch>=3.0,<3.1', 'jinja2', 'markdown>=3.4,<4', 'matplotlib', 'psutil', 'scipy']
 
 setup(
     name='refconv_mm',

@@ -6,7 +6,7 @@
 # 48 runs beside those of cifar10.py, half an hour of one core.
 _base_ = './cifar10.py'
 
-lr, baseline_lr = {'optim_wrapper.optimizer.lr': 0.01}, {'optim_wrapper.optimizer.lr': 0.1}
+lr, baseline_lr = {'optim_wrapper.optimizer.lr': 0.01}, {'optim_wrapper.optimizer.lr': 0.1}  # as there
 of_map = 'optim_wrapper.paramwise_cfg'  # every map has `refocus` in its name, and nothing else has
 v2 = dict(tasks=['mobilenet_v2'])
 tasks = dict(
@@ -40,4 +40,3 @@ arms = {
     'refocused, round 3': dict(start='refocused, round 2', refocus=dict(), against='control, round 3', **v2),
 }
 seeds = [0, 1, 2]
-tune = dict(_delete_=True)
