@@ -8,6 +8,7 @@ import torch
 
 from refconv_mm import functional as RF
 from refconv_mm.analysis import theory as T
+from refconv_mm.analysis import theory_report
 from refconv_mm.analysis.kernels import KernelSet
 from refconv_mm.analysis.layer_settings import layer_settings
 from refconv_mm.analysis.updates import turned, without_scaling
@@ -169,6 +170,22 @@ def test_kernels_turn_by_the_angle_that_they_turned():
     other[:, :, 0, 1] = 2 * torch.tensor([0, 1e-6, 1])[:, None]  # by 0, a millionth and an eighth of a turn
     assert turned(kernel, 3 * other) == pytest.approx(math.degrees(1e-6), rel=1e-6)
     assert turned(kernel[2:], other[2:]) == pytest.approx(45)
+
+
+def test_the_report_says_that_refocusing_adds_two():
+    kernels = dict(before={}, plain={}, refocused={})
+    for layer in 'abc':
+        kernel, geo = depthwise()
+        gradient = torch.randn(64, 9, dtype=torch.float64)  # of any shape: the same for both
+        kernels['before'][layer] = kernel
+        kernels['plain'][layer] = kernel - 1e-3 * gradient.view_as(kernel)
+        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ T.gram(kernel, geo)[0]).view_as(kernel)
+    results = T.measure([KernelSet(name, name, 'plain', each) for name, each in kernels.items()])
+    text = theory_report.report(dict(command='c', **results))
+    row = next(line for line in text.splitlines() if line.startswith('| refocused | ') and line.endswith('|  |'))
+    difference, error = map(float, row.split('|')[2].split('±'))
+    assert difference == pytest.approx(2, abs=0.1)  # what scaled the layer was taken out of both
+    assert error < 0.1
 
 
 def test_layers_are_guessed_without_a_config():
