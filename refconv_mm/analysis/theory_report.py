@@ -19,9 +19,8 @@ from .outputs import MAP, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure
 
 SCALING = (
-    'Weight decay shrinks plain kernels as a whole, and kernels lie along large eigenvalues: where the gradient moves '
-    'little, that looks like what is predicted. Here the multiple of the kernel that fits the update best, one number '
-    'a layer, is taken out of the update first.'
+    'Weight decay shrinks plain kernels as a whole, which looks like what is predicted (docs/theory.md). Here the '
+    'multiple of the kernel that fits the update best, one number a layer, is taken out of the update first.'
 )
 PAIRS = (
     'Exponent (without scaling) of the one in the row minus that of the one in the column, mean over layers ± standard '
