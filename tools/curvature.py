@@ -13,35 +13,22 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
 import refconv_mm  # noqa: F401
 from refconv_mm.analysis.curvature_run import PARTS, Settings, run
-from refconv_mm.analysis.task_loss import MODES, SPLITS, make_task_loss
-from refconv_mm.analysis.weights import names_of
+from refconv_mm.analysis.options import add_task_options, open_task
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='of all checkpoints, plain or refocused')
-    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what to compare with it')
-    parser.add_argument('--names', help="separated by commas (default: the files' names)")
-    parser.add_argument('--out-dir', required=True)
-    parser.add_argument('--batches', type=int, default=8, help='errors over batches need some (default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=2, help='default: %(default)s')
-    parser.add_argument('--split', choices=SPLITS, default='train', help='default: %(default)s')
-    parser.add_argument('--bn', choices=MODES, default='eval', help="running statistics, or the batch's (train mode)")
+    add_task_options(parser, batches=8, batch_size=2)
     for name, what in dict(
         eigenvalues='how many of the largest', probes='vectors for the trace', lanczos='steps for the density',
-        starts='of those, for its error', ascent='steps to the worst point in a radius', seed='of images and vectors',
+        starts='of those, for its error', ascent='steps to the worst point in a radius',
     ).items():  # fmt: skip
         default = getattr(Settings, name)
         parser.add_argument(f'--{name}', type=int, default=default, help=f'{what} (default: {default})')
     parser.add_argument('--radii', nargs='+', type=float, default=Settings.radii, help='default: %(default)s')
     parser.add_argument('--params', nargs='+', default=['*'], metavar='GLOB', help='parameters by name (default: all)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
-    parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
-    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
     return parser, parser.parse_args()
 
 
@@ -51,11 +38,8 @@ def main() -> None:
     counts = args.eigenvalues, args.probes, args.lanczos, args.starts
     out = Path(args.out_dir)
     try:
-        names = names_of(args.checkpoints, args.names)
         settings = Settings(*counts, tuple(args.radii), args.ascent, tuple(args.params), args.seed)
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        task = make_task_loss(cfg, args.batches, args.batch_size, args.split, args.seed, args.bn)
+        cfg, names, task = open_task(args)
         written = run(cfg, args.checkpoints, names, task, settings, out, command, args.force, args.trust)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         parser.error(str(error))

@@ -12,33 +12,24 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
 import refconv_mm  # noqa: F401
 from refconv_mm.analysis.landscape import Plan
 from refconv_mm.analysis.landscape_report import POINTS, run
-from refconv_mm.analysis.task_loss import MODES, SPLITS, make_task_loss
-from refconv_mm.analysis.weights import names_of
+from refconv_mm.analysis.options import add_task_options, open_task
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='of all checkpoints, plain or refocused')
-    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what to compare with it')
-    parser.add_argument('--names', help="separated by commas (default: the files' names)")
-    parser.add_argument('--out-dir', required=True)
-    parser.add_argument('--batches', type=int, default=4, help='default: %(default)s')
-    parser.add_argument('--batch-size', type=int, help="default: the config's")
-    parser.add_argument('--split', choices=SPLITS, default='train', help='default: %(default)s')
+    add_task_options(parser, batches=4)
     parser.add_argument('--directions', type=int, default=5, metavar='K', help='lines (default: %(default)s)')
     parser.add_argument('--points', type=int, default=11, help='of a line, odd (default: %(default)s)')
-    parser.add_argument('--span', type=float, default=1.0, help='in norms of each filter (default: %(default)s)')
+    parser.add_argument(
+        '--span',
+        type=float,
+        default=1.0,
+        help='in norms of each filter; 0.1 shows more of a steep net (default: %(default)s)',
+    )
     parser.add_argument('--grid', type=int, default=15, help="the map's side, odd; 0: no map (default: %(default)s)")
-    parser.add_argument('--bn', choices=MODES, default='eval', help="running statistics, or the batch's (train mode)")
-    parser.add_argument('--seed', type=int, default=0, help='of images and directions (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
-    parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
-    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
     return parser, parser.parse_args()
 
 
@@ -47,11 +38,8 @@ def main() -> None:
     command = shlex.join(['python', 'tools/landscape.py', *sys.argv[1:]])
     out_dir = Path(args.out_dir)
     try:
-        names = names_of(args.checkpoints, args.names)
         plan = Plan(args.directions, args.points, args.span, args.grid, args.seed)
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        task = make_task_loss(cfg, args.batches, args.batch_size, args.split, args.seed, args.bn)
+        cfg, names, task = open_task(args)
         written = run(cfg, args.checkpoints, names, task, plan, out_dir, command, args.force, args.trust)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         parser.error(str(error))

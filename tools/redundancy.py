@@ -15,25 +15,18 @@ import sys
 from pathlib import Path
 
 import refconv_mm  # noqa: F401
-from refconv_mm.analysis.kernels import gather
+from refconv_mm.analysis.options import add_kernel_options, open_kernels
 from refconv_mm.analysis.redundancy import PAIRWISE
 from refconv_mm.analysis.redundancy_report import run
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what to compare with it')
-    parser.add_argument('--names', help="separated by commas (default: the files' names)")
-    parser.add_argument('--out-dir', required=True)
-    parser.add_argument('--config', help='the config of those that are refocused')
-    parser.add_argument('--include', nargs='+', default=['*'], metavar='GLOB', help='layers by name')
-    parser.add_argument('--exclude', nargs='+', default=[], metavar='GLOB')
+    add_kernel_options(parser)
     parser.add_argument('--max-channels', type=int, default=1024, help='of a layer, a sample (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the sample')
     parser.add_argument('--heat', choices=PAIRWISE, default='kl_magnitude', help='heat maps of (default: %(default)s)')
     parser.add_argument('--unmatched', action='store_true', help='take nets whose layers differ')
-    parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
-    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
     return parser, parser.parse_args()
 
 
@@ -41,8 +34,7 @@ def main() -> None:
     parser, args = parse_args()
     command = shlex.join(['python', 'tools/redundancy.py', *sys.argv[1:]])
     try:
-        chosen = args.include, args.exclude
-        sets = gather(args.checkpoints, args.names, args.config, *chosen, args.trust, match=not args.unmatched)
+        sets = open_kernels(args, match=not args.unmatched)
         written = run(sets, Path(args.out_dir), command, args.force, args.max_channels, args.seed, args.heat)
     except (FileNotFoundError, FileExistsError, ValueError) as error:
         parser.error(str(error))

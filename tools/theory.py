@@ -15,23 +15,16 @@ from pathlib import Path
 from mmengine.config import Config
 
 import refconv_mm  # noqa: F401
-from refconv_mm.analysis.kernels import gather
+from refconv_mm.analysis.options import add_kernel_options, open_kernels
 from refconv_mm.analysis.theory_report import run
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what it became')
-    parser.add_argument('--names', help="separated by commas (default: the files' names)")
-    parser.add_argument('--out-dir', required=True)
-    parser.add_argument('--config', help='of the refocused ones; only its RefConv layers are measured')
-    parser.add_argument('--include', nargs='+', default=['*'], metavar='GLOB', help='layers by name')
-    parser.add_argument('--exclude', nargs='+', default=[], metavar='GLOB')
+    add_kernel_options(parser)
     parser.add_argument('--map-k', type=int, default=3, help='without --config (default: %(default)s)')
     parser.add_argument('--max-groups', type=int, default=4096, help='of a layer, a sample (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='of the sample')
-    parser.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
-    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
     return parser, parser.parse_args()
 
 
@@ -39,7 +32,7 @@ def main() -> None:
     parser, args = parse_args()
     command = shlex.join(['python', 'tools/theory.py', *sys.argv[1:]])
     try:
-        sets = gather(args.checkpoints, args.names, args.config, args.include, args.exclude, args.trust)
+        sets = open_kernels(args)
         cfg = Config.fromfile(args.config) if args.config else None
         options = cfg, args.map_k, args.max_groups, args.seed
         written = run(sets, Path(args.out_dir), command, args.force, *options)
