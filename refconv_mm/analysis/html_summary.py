@@ -44,14 +44,15 @@ def skeleton(results: Results) -> list[Row]:
 
 
 def theory(results: Results) -> list[Row]:
-    """Exponent and direction, means over layers with their standard errors."""
+    """By how much kernels turned; exponent and direction without what scales a layer, means over layers and errors."""
     readings = dict(
         exponent='0: no preference for directions; refocusing adds 2 to its control',
         direction='rank correlation of the update with the prediction; 1: as predicted',
     )
-    rows = []
+    angles = {name: three(part['turned']) for name, part in results['mean'].items() if 'turned' in part}
+    rows = [Row('kernels turned by, degrees', angles, 'median over the kernels of a layer, mean of layers')]
     for key, reading in readings.items():
-        means = {name: part[key] for name, part in results['mean'].items() if part[key]['mean'] is not None}
+        means = {name: part[key] for name, part in results['rest'].items() if part[key]['mean'] is not None}
         values = {
             name: f'{part["mean"]:.2f}' + ('' if part['error'] is None else f' ± {part["error"]:.2f}')
             for name, part in means.items()

@@ -163,9 +163,11 @@ def test_the_page_has_the_headline_figures(inside, tmp_path):
     assert figures_in(page.row('cosine')) == pytest.approx(cosines, rel=5e-3)
     centre = [100 * results['skeleton']['net']['3x3'][name]['layer']['centre']['share'] for name in NAMES]
     assert figures_in(page.row('centre of 3x3')) == pytest.approx(centre, abs=0.06)
-    exponent = [results['theory']['mean'][name]['exponent']['mean'] for name in NAMES[1:]]
+    exponent = [results['theory']['rest'][name]['exponent']['mean'] for name in NAMES[1:]]
     assert page.row('exponent, mean')[1] == ''  # the start has not changed
     assert figures_in(page.row('exponent, mean')) == pytest.approx(exponent, abs=0.006)
+    turned = [results['theory']['mean'][name]['turned'] for name in NAMES[1:]]
+    assert figures_in(page.row('kernels turned by')) == pytest.approx(turned, rel=5e-3)
     losses = [net['centre'] for net in results['landscape']['checkpoints']]
     assert figures_in(page.row('task loss')) == pytest.approx(losses, rel=1e-3)
     rises = [sum(line[0] for line in net['increase']) / 2 for net in results['landscape']['checkpoints']]
