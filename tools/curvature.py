@@ -5,7 +5,7 @@ python tools/curvature.py CONFIG plain.pth control.pth fused.pth --names before,
 
 Real images of the config, the same for all; a refocused checkpoint is fused in memory. Each figure is raw and relative
 to the weights, which rescaling can't fake, and has a standard error. Checkpoints done are kept in DIR/curvature_parts.
-A product with the Hessian takes as long as seven gradients; fewer --batches, --probes, --lanczos take less.
+A product with the Hessian takes as long as four gradients; fewer --batches, --probes, --lanczos take less.
 """
 
 import argparse

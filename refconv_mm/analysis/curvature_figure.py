@@ -44,7 +44,9 @@ def _draw_eigenvalues(axes: Axes, measured: Mapping[str, Any], unit: str) -> Non
         errors = [max(top['error'] or 0.0, top['residual']) for top in tops]
         places = np.arange(1, len(tops) + 1) + 0.12 * (i - (len(measured) - 1) / 2)
         axes.errorbar(places, [top['value'] for top in tops], yerr=errors, label=name, **_points(i))
-    axes.set_xticks(range(1, 1 + max(len(found['hessian'][unit]['eigenvalues']) for found in measured.values())))
+    most = max(len(found['hessian'][unit]['eigenvalues']) for found in measured.values())
+    axes.set_xticks(range(1, most + 1))
+    axes.set_xlim(0.5, most + 0.5)
     axes.set_xlabel('number, largest first', fontsize=8)
     axes.axhline(0, color='#888888', linewidth=0.8)
     _finish(axes, f'largest eigenvalues, {LABELS[unit]}')
@@ -111,7 +113,7 @@ def _draw_ratios(axes: Axes, results: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(quantities)), quantities)
     axes.set_ylim(len(quantities) - 0.4, -0.6)  # the first on top
     axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
-    _finish(axes, f'against {names[0]}, same batches and vectors (1: equal; to the left: flatter)')
+    _finish(axes, f'against {names[0]}, same batches and vectors, ± one error (1: equal; to the left: flatter)')
 
 
 def _finish(axes: Axes, title: str) -> None:

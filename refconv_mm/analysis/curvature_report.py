@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from scipy.stats import t
+
 from .benchmark_report import table
 from .geometry import UNITS
 from .uncertainty import ratio
@@ -57,7 +59,8 @@ def report(results: Mapping[str, Any]) -> str:
     sections.append(
         'Raw figures depend on the scale of the weights, which batch norm makes arbitrary; compare models by the '
         'relative ones. After ± one standard error; the nets are measured with the same vectors on the same batches, '
-        'so the ratios are known better than the figures.'
+        f'so the ratios are known better than the figures. {_interval(results["count"])} No error covers what another '
+        'training of the same net would give.'
     )
     sections += ['## In short', _short_table(measured)]
     if results['compared']:
@@ -87,6 +90,12 @@ def report(results: Mapping[str, Any]) -> str:
         'Hessian is that of the piece where the weights stand, sharpness also sees beyond it.'
     )
     return '\n\n'.join(sections) + '\n'
+
+
+def _interval(batches: int) -> str:
+    if batches == 1:
+        return 'One batch gives no error over batches.'
+    return f'From {batches} batches, 95 % are ± {t.ppf(0.975, batches - 1):.1f} of these errors (Student).'
 
 
 def plus_minus(part: Mapping[str, Any] | None, key: str = 'mean') -> str:

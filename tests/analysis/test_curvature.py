@@ -351,6 +351,7 @@ def test_a_run_and_what_it_tells(files, tmp_path):
             assert value['error'] < 1e-6
     assert pair['values']['raw: largest eigenvalue']['ratio'] != pytest.approx(1, rel=0.01)
     assert results['compared'][1]['values']['filter: trace']['error'] > 1e-3
+    assert 'From 2 batches, 95 % are ± 12.7 of these errors' in text  # Student's t for one degree of freedom
     for heading in ('In short', 'Ratios', 'Trace of the Hessian', 'Sharpness'):
         assert f'## {heading}\n' in text
 
