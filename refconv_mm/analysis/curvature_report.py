@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from .benchmark_report import table
 from .geometry import UNITS
+from .outputs import checkpoint_list
 from .uncertainty import ratio
 
 BN = dict(
@@ -53,7 +54,7 @@ def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     settings, measured = results['settings'], results['measured']
     sections = ['# Curvature of the task loss', f'`{results["command"]}`']
-    sections.append('\n'.join(f'- {c["name"]}: {c["path"]}, {c["what"]}' for c in results['checkpoints']))
+    sections.append(checkpoint_list(results['checkpoints']))
     sections.append(f'Loss on {results["batches"]}. Batch norm: {BN[results["mode"]]}.')
     sections.append('\n'.join(f'- {unit}: {text}.' for unit, text in UNITS.items()))
     sections.append(

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from rich.console import Console
 from rich.progress import Progress, TaskID, TimeElapsedColumn
 
 from ..checkpoint import check_free, write_whole
@@ -22,7 +21,7 @@ from .curvature import Tick, hessians, largest, spectrum, trace
 from .curvature_figure import draw
 from .curvature_report import compare, report
 from .geometry import UNITS, Geometry, make_geometry
-from .outputs import write_results
+from .outputs import progress_display, write_results
 from .sharpness import gradient, sharpness
 from .task_loss import TaskLoss
 from .uncertainty import summary
@@ -141,9 +140,9 @@ def _progress(
     Yields:
         A name, and what is to be told of its products and gradients.
     """
-    terminal, work = Console(), settings.work(len(task.batches))
+    work = settings.work(len(task.batches))
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    with Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120)) as progress:
+    with progress_display(*columns) as progress:
         if known:
             progress.console.print(f'measured before and kept: {", ".join(known)}', markup=False)
         if not missing:

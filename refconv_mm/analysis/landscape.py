@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from .task_loss import TaskLoss
-from .weights import Weights, content_hash
+from .weights import Weights, content_hash, kept
 
 RULE = 'filter-normalised, biases and batch norm parameters fixed, v1'  # part of the key of stored points
 Point = tuple[tuple[int, float], ...]  # (direction, distance), ...; () is the centre
@@ -114,20 +114,16 @@ def movable(model: nn.Module, seed: int) -> Iterator[Callable[[Point], None]]:
     Beside the model there is one copy of its weights, and one tensor's direction at a time, drawn anew for each point.
     """
     weights = {name: p.detach() for name, p in model.named_parameters() if p.ndim > 1 and p.is_floating_point()}
-    saved = {name: weight.clone() for name, weight in weights.items()}
+    with kept(list(weights.values())) as saved:
 
-    def move(to: Point) -> None:
-        for name, weight in weights.items():
-            weight.copy_(saved[name])
-            for direction, distance in to:
-                draw = gaussian(name, weight.shape, direction, seed)
-                weight.add_(filter_normalised(draw, saved[name]), alpha=distance)
+        def move(to: Point) -> None:
+            for (name, weight), start in zip(weights.items(), saved, strict=True):
+                weight.copy_(start)
+                for direction, distance in to:
+                    draw = gaussian(name, weight.shape, direction, seed)
+                    weight.add_(filter_normalised(draw, start), alpha=distance)
 
-    try:
         yield move
-    finally:
-        for name, weight in weights.items():
-            weight.copy_(saved[name])
 
 
 class PointStore:

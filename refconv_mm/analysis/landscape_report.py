@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from ..checkpoint import check_free
 from .benchmark_report import table
 from .landscape import Plan, PointStore, increases, key_of, reach, sweep
 from .landscape_figure import draw_lines, draw_maps
-from .outputs import write_results
+from .outputs import checkpoint_list, progress_display, write_results
 from .task_loss import TaskLoss
 from .weights import read_weights
 
@@ -68,9 +67,8 @@ def run(
     points = plan.all()
     left = [sum(at not in store.known for at in points) for store in stores]
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    terminal = Console()
     nets = []
-    with Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120)) as progress:
+    with progress_display(*columns) as progress:
         bar = progress.add_task('points', total=sum(left))
         for path, name, store, missing in zip(paths, names, stores, left, strict=True):
             progress.console.print(f'{name}: {missing} of {len(points)} points to evaluate', markup=False)
@@ -126,7 +124,7 @@ def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     nets = results['checkpoints']
     sections = ['# Loss landscape', f'`{results["command"]}`']
-    sections.append('\n'.join(f'- {net["name"]}: {net["path"]}, {net["what"]}' for net in nets))
+    sections.append(checkpoint_list(nets))
     sections.append(
         f'The loss that training minimises (without weight decay), on {results["data"]}. '
         f'Lines along {results["directions"]} random directions (seed {results["seed"]}), the same draws for every '

@@ -13,6 +13,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import Progress
 
 from ..checkpoint import write_whole
 
@@ -53,6 +55,17 @@ def numbers(axes: Axes, values: Sequence[Sequence[float]], form: str = '{:.2f}',
             light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
             colour = 'black' if light else 'white'
             axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
+
+
+def progress_display(*columns: Any) -> Progress:
+    """rich's progress, wide enough for a log where there is no terminal."""
+    terminal = Console()
+    return Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120))
+
+
+def checkpoint_list(checkpoints: Sequence[Mapping[str, Any]]) -> str:
+    """What was measured, Markdown: name, path and what it was, a line for each."""
+    return '\n'.join(f'- {each["name"]}: {each["path"]}, {each["what"]}' for each in checkpoints)
 
 
 def write_results(

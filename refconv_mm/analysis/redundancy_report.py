@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, depth_axis, short_names, style, write_results
+from .outputs import MAP, checkpoint_list, depth_axis, short_names, style, write_results
 from .redundancy import MEASURES, RANDOM, measure
 
 PAGE = 6  # layers in a figure of heat maps
@@ -62,10 +62,9 @@ def run(
 def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     names = [each['name'] for each in results['checkpoints']]
-    parts = [f'`{results["command"]}`', *(f'- {c["name"]}: {c["path"]}, {c["what"]}' for c in results['checkpoints'])]
     mean = [(name, *(_short(part[m]) for m in MEASURES)) for name, part in results['mean'].items()]
-    text = '\n'.join([parts[0], '', *parts[1:]])
-    sections = ['# Redundancy of channels', text, '\n'.join(f'- {LABELS[m]}: {MEASURES[m]}.' for m in MEASURES)]
+    sections = ['# Redundancy of channels', f'`{results["command"]}`', checkpoint_list(results['checkpoints'])]
+    sections.append('\n'.join(f'- {LABELS[m]}: {MEASURES[m]}.' for m in MEASURES))
     sections.append(
         f'Of a layer at most {results["max_channels"]} channels, a sample of seed {results["seed"]}, the same in every '
         f'checkpoint. Channels that do not know of each other are not redundant either: see {RANDOM}.'

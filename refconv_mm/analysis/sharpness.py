@@ -25,24 +25,20 @@ from .curvature import Tick
 from .geometry import Geometry
 from .task_loss import TaskLoss
 from .uncertainty import summary
+from .weights import kept
 
 
 @contextmanager
 def movable(parameters: Sequence[nn.Parameter]) -> Iterator[Callable[[Sequence[Tensor]], None]]:
     """Hands out a function that puts parameters at a displacement; afterwards they are what they were, bit for bit."""
-    saved = [p.detach().clone() for p in parameters]
+    with kept(parameters) as saved:
 
-    @torch.no_grad()
-    def move(displacement: Sequence[Tensor]) -> None:
-        for p, start, change in zip(parameters, saved, displacement, strict=True):
-            p.copy_(start + change)
+        @torch.no_grad()
+        def move(displacement: Sequence[Tensor]) -> None:
+            for p, start, change in zip(parameters, saved, displacement, strict=True):
+                p.copy_(start + change)
 
-    try:
         yield move
-    finally:
-        with torch.no_grad():
-            for p, start in zip(parameters, saved, strict=True):
-                p.copy_(start)
 
 
 def gradient(task: TaskLoss, batch: Any, geometry: Geometry) -> tuple[float, list[Tensor]]:

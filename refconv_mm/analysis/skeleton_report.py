@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, depth_axis, numbers, short_names, style, write_results
+from .outputs import MAP, checkpoint_list, depth_axis, numbers, short_names, style, write_results
 from .skeleton import REGIONS, WEIGHTINGS, measure
 
 FILES = ('skeleton.md', 'skeleton.json', 'skeleton.png', 'skeleton_layers.png')
@@ -43,7 +43,7 @@ def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     names = [each['name'] for each in results['checkpoints']]
     sections = ['# Skeleton of kernels', f'`{results["command"]}`']
-    sections.append('\n'.join(f'- {c["name"]}: {c["path"]}, {c["what"]}' for c in results['checkpoints']))
+    sections.append(checkpoint_list(results['checkpoints']))
     sections.append('Magnitude by region: share of the whole, and in brackets relative to an even kernel (1).')
     for weighting in WEIGHTINGS:
         told = 'as it is' if weighting == 'layer' else 'every slice scaled to the same mean magnitude'

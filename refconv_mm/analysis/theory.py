@@ -191,8 +191,8 @@ def measure(
         geo, gain = layer_settings(kernel, known.get(layer), map_k)
         scale = 1.0 if gain is None else RF.gain_scale(kernel, geo, gain)
         flat, part = sampled([each.kernels[layer] for each in sets], geo, max_groups, seed)
-        row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), groups=geo.groups)
-        row |= dict(size='x'.join(map(str, kernel.shape[2:])))
+        size = 'x'.join(map(str, kernel.shape[2:]))
+        row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), size=size, groups=geo.groups)
         row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, scale))
         after = {each.name: _both(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
         layers.append(row | dict(after=after))

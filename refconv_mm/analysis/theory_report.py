@@ -15,7 +15,7 @@ from mmengine.config import Config
 from ..checkpoint import check_free
 from .benchmark_report import table
 from .kernels import KernelSet
-from .outputs import MAP, depth_axis, numbers, style, write_results
+from .outputs import MAP, checkpoint_list, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure
 
 SCALING = (
@@ -63,7 +63,7 @@ def run(
 def report(results: Mapping[str, Any]) -> str:
     """All tables, Markdown."""
     sections = ['# The Gram matrix of the basis, and what changed', f'`{results["command"]}`']
-    sections.append('\n'.join(f'- {c["name"]}: {c["path"]}, {c["what"]}' for c in results['checkpoints']))
+    sections.append(checkpoint_list(results['checkpoints']))
     sections.append('\n'.join(f'- {name}: {text}.' for name, text in MEASURES.items()))
     sections.append(f'Of a layer at most {results["max_groups"]} groups, a sample of seed {results["seed"]}.')
     if results['mean']:
@@ -115,11 +115,9 @@ def _pairs(results: Mapping[str, Any]) -> str:
 
 def _paired(differences: np.ndarray) -> str:
     known = differences[np.isfinite(differences)]
-    return (
-        ''
-        if len(known) < 2 or not known.any()
-        else f'{known.mean():+.2f} ± {known.std(ddof=1) / np.sqrt(len(known)):.2f}'
-    )
+    if len(known) < 2 or not known.any():
+        return ''
+    return f'{known.mean():+.2f} ± {known.std(ddof=1) / np.sqrt(len(known)):.2f}'
 
 
 def _short(value: float | None) -> str:

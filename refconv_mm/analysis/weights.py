@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ def names_of(paths: Sequence[str], names: str | None = None, what: str = 'checkp
             'pass --names before,after (in the order of the files)'
         )
     return called
+
+
+@contextmanager
+def kept(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Hands out copies of tensors that are written to inside; afterwards they are what they were, bit for bit."""
+    saved = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield saved
+    finally:
+        with torch.no_grad():
+            for tensor, copy in zip(tensors, saved, strict=True):
+                tensor.copy_(copy)
 
 
 def content_hash(value: Any) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ..analysis.outputs import progress_display
 from ..checkpoint import write_whole
 from . import identity
 from .book import Book, Prepared, Run
@@ -69,9 +69,8 @@ class Executor:
             The runs that failed, and those that had to wait for one of them.
         """
         self.script = identity.snapshot(self.book.out_dir / 'code', self.book.code)
-        terminal = Console()
         columns = TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'), TimeElapsedColumn()
-        with Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120)) as progress:
+        with progress_display(*columns) as progress:
             total = progress.add_task('all runs', total=1, left='')
             try:
                 self._start(progress)
