@@ -51,7 +51,18 @@ def _scores(axes: Axes, table: list[Line]) -> None:
         axes.plot(values, [row] * len(values), 'o', markersize=4, color=colour, alpha=0.8, zorder=2)
         if values:
             axes.plot([line.summary.mean], [row], '|', markersize=16, color=ORANGE, zorder=3)
-    _rows(axes, [line.arm for line in table])
+    _rows(axes, [line.arm + _outside(axes, table, line) for line in table])
+
+
+def _outside(axes: Axes, table: list[Line], line: Line) -> str:
+    """Leaves a baseline that is far off its arms, hardly trained, out of the picture; what its label then says."""
+    values = [value for other in table if other.arm != BASELINE for value in other.scores.values()]
+    values = [value for value in values if math.isfinite(value)]
+    span = max(values, default=0.0) - min(values, default=0.0)
+    if line.arm != BASELINE or not span or min(abs(line.summary.mean - value) for value in values) < 4 * span:
+        return ''
+    axes.set_xlim(min(values) - 0.1 * span, max(values) + 0.1 * span)
+    return f' ({line.summary.mean:.4g}, outside)'
 
 
 def _differences(axes: Axes, table: list[Line]) -> None:
