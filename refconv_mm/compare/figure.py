@@ -59,7 +59,7 @@ def _outside(axes: Axes, table: list[Line], line: Line) -> str:
     values = [value for other in table if other.arm != BASELINE for value in other.scores.values()]
     values = [value for value in values if math.isfinite(value)]
     span = max(values, default=0.0) - min(values, default=0.0)
-    if line.arm != BASELINE or not span or min(abs(line.summary.mean - value) for value in values) < 4 * span:
+    if line.arm != BASELINE or not span or min(abs(line.summary.mean - value) for value in values) < 2 * span:
         return ''
     axes.set_xlim(min(values) - 0.1 * span, max(values) + 0.1 * span)
     return f' ({line.summary.mean:.4g}, outside)'
