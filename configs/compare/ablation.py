@@ -13,9 +13,10 @@ tasks = dict(
     _delete_=True,
     mobilenet_v2={**_base_.tasks['mobilenet_v2']},
     mobilenet_v3={**_base_.tasks['mobilenet_v3']},
-    mobilenet_v2_warmup={**_base_.tasks['mobilenet_v2']},  # over half the run
+    mobilenet_v2_warmup=dict(  # over half the run
+        _base_.tasks['mobilenet_v2'], budget=dict(_base_.tasks['mobilenet_v2']['budget'], warmup=125)
+    ),
 )
-tasks['mobilenet_v2_warmup']['budget'] = dict(tasks['mobilenet_v2_warmup']['budget'], warmup=125)
 for task in tasks.values():
     if isinstance(task, dict):
         task['baseline'] = dict(task['baseline'], options=baseline_lr)

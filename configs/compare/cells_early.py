@@ -5,9 +5,8 @@
 # One thread of a two-core Xeon: 0.7 s a step, so two and a half minutes a run.
 _base_ = './cells.py'
 
-cells = {**_base_.tasks['cells']}
+cells = dict(_base_.tasks['cells'], budget=dict(steps=200, warmup=20))
 cells['baseline'] = dict(cells['baseline'], budget=dict(steps=10, warmup=1, schedule='constant'))
-cells['budget'] = dict(steps=200, warmup=20)
 cells['options'] = dict(cells['options'], **cells['baseline']['options'])
 tasks = dict(_delete_=True, cells=cells)
 arms = {

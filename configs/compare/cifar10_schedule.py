@@ -5,8 +5,7 @@
 # One thread of a two-core Xeon: 0.15 s a step, so three minutes a run; 60 runs, three hours of one core.
 _base_ = './cifar10.py'
 
-late = {**_base_.tasks['mobilenet_v2']}
-late['budget'] = dict(steps=1000, warmup=100, schedule='cosine')
+late = dict(_base_.tasks['mobilenet_v2'], budget=dict(steps=1000, warmup=100, schedule='cosine'))
 early = dict(late, baseline=dict(late['baseline'], budget=dict(steps=500, warmup=100, schedule='cosine')))
 tasks = dict(_delete_=True, late=late, early=early)
 low, high = {'optim_wrapper.optimizer.lr': 0.03}, {'optim_wrapper.optimizer.lr': 0.1}

@@ -5,9 +5,8 @@
 # One thread of a two-core Xeon: 0.9 s a step, so three minutes a run.
 _base_ = './streets.py'
 
-streets = {**_base_.tasks['streets']}
+streets = dict(_base_.tasks['streets'], budget=dict(steps=180, warmup=18, schedule='poly'))
 streets['baseline'] = dict(streets['baseline'], budget=dict(steps=10, warmup=1, schedule='constant'))
-streets['budget'] = dict(steps=180, warmup=18, schedule='poly')
 tasks = dict(_delete_=True, streets=streets)
 rate = {'optim_wrapper.optimizer.lr': 0.03}
 arms = {

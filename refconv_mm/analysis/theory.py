@@ -12,7 +12,6 @@ a second time on the *rest*, the update without the multiple of the kernel that 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from .. import functional as RF
 from .kernels import KernelSet, describe, sample
 from .layer_settings import layer_settings, settings_of
+from .uncertainty import summary
 from .updates import turned, without_scaling
 
 MEASURES = {
@@ -227,8 +227,8 @@ def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         result['turned'] = sum(row['turned'] for row in rows) / len(rows)
         result['scaling'] = {key: sum(row['scaling'][key] for row in rows) / len(rows) for key in ('factor', 'share')}
     for measure_name in MEASURES:
-        values = torch.tensor([row[measure_name] for row in rows if row[measure_name] is not None], dtype=torch.float64)
-        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-        mean = values.mean().item() if len(values) else None
-        result[measure_name] = dict(mean=mean, error=error, positive=int((values > 0).sum()), layers=len(values))
+        values = [row[measure_name] for row in rows if row[measure_name] is not None]
+        stats = summary(values) if values else dict(mean=None, error=None)
+        positive = sum(value > 0 for value in values)
+        result[measure_name] = dict(mean=stats['mean'], error=stats['error'], positive=positive, layers=len(values))
     return result

@@ -17,6 +17,7 @@ from .benchmark_report import table
 from .kernels import KernelSet
 from .outputs import MAP, checkpoint_list, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure
+from .uncertainty import summary
 
 SCALING = (
     'Weight decay shrinks plain kernels as a whole, which looks like what is predicted (docs/theory.md). Here the '
@@ -117,7 +118,8 @@ def _paired(differences: np.ndarray) -> str:
     known = differences[np.isfinite(differences)]
     if len(known) < 2 or not known.any():
         return ''
-    return f'{known.mean():+.2f} ± {known.std(ddof=1) / np.sqrt(len(known)):.2f}'
+    found = summary(known.tolist())
+    return f'{found["mean"]:+.2f} ± {found["error"]:.2f}'
 
 
 def _short(value: float | None) -> str:

@@ -45,24 +45,24 @@ def _scores(axes: Axes, table: list[Line]) -> None:
     for seed in {seed for row in arms for seed in table[row].scores}:
         known = [(table[row].scores[seed], row) for row in arms if seed in table[row].scores]
         axes.plot(*zip(*known, strict=True), color=GREY, linewidth=0.5, alpha=0.5, zorder=1)
+    labels = [line.arm for line in table]
     for row, line in enumerate(table):
+        if line.arm == BASELINE and _far_off(line, [table[arm] for arm in arms]):
+            labels[row] += f' ({line.summary.mean:.4g}, outside)'
+            continue
         values = [value for value in line.scores.values() if math.isfinite(value)]
         colour = GREY if line.arm == BASELINE else BLUE
         axes.plot(values, [row] * len(values), 'o', markersize=4, color=colour, alpha=0.8, zorder=2)
         if values:
             axes.plot([line.summary.mean], [row], '|', markersize=16, color=ORANGE, zorder=3)
-    _rows(axes, [line.arm + _outside(axes, table, line) for line in table])
+    _rows(axes, labels)
 
 
-def _outside(axes: Axes, table: list[Line], line: Line) -> str:
-    """Leaves a baseline that is far off its arms, hardly trained, out of the picture; what its label then says."""
-    values = [value for other in table if other.arm != BASELINE for value in other.scores.values()]
-    values = [value for value in values if math.isfinite(value)]
+def _far_off(baseline: Line, arms: list[Line]) -> bool:
+    """Whether a baseline, hardly trained, would squeeze the runs of its arms in the picture."""
+    values = [value for line in arms for value in line.scores.values() if math.isfinite(value)]
     span = max(values, default=0.0) - min(values, default=0.0)
-    if line.arm != BASELINE or not span or min(abs(line.summary.mean - value) for value in values) < 2 * span:
-        return ''
-    axes.set_xlim(min(values) - 0.1 * span, max(values) + 0.1 * span)
-    return f' ({line.summary.mean:.4g}, outside)'
+    return span > 0 and min(abs(baseline.summary.mean - value) for value in values) >= 2 * span
 
 
 def _differences(axes: Axes, table: list[Line]) -> None:
