@@ -13,8 +13,18 @@ from .backbone import build_refocused_backbone  # noqa: E402
 from .config import plain_config  # noqa: E402
 from .hooks import RefConvHook  # noqa: E402
 from .layer import RefConv2d  # noqa: E402
+from .options import RefConvOptions  # noqa: E402
 from .surgery import fuse, refocus  # noqa: E402
 
 compat.apply()
 
-__all__ = ['RefConv2d', 'RefConvHook', '__version__', 'build_refocused_backbone', 'fuse', 'plain_config', 'refocus']
+__all__ = [
+    'RefConv2d',
+    'RefConvHook',
+    'RefConvOptions',
+    '__version__',
+    'build_refocused_backbone',
+    'fuse',
+    'plain_config',
+    'refocus',
+]

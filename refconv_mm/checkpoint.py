@@ -22,11 +22,10 @@ from torch import Tensor, nn
 
 from . import compat
 from .config import drop_pretrained, is_refocused_config, plain_config, without_run
+from .stored import layer_of
 from .surgery import Report, bare, fuse
 from .verify import FOLDED_TOLERANCE, Comparison, FuseError, compare, example_input
 from .version import __version__
-
-_MAP_KEYS = ('.refocus', '.convmap.weight')
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
@@ -84,8 +83,8 @@ def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_refocused_state(state_dict: dict[str, Tensor]) -> bool:
-    """Whether a state dict holds refocusing maps."""
-    return any(key.endswith(_MAP_KEYS) or key in ('refocus', 'convmap.weight') for key in state_dict)
+    """Whether a state dict holds what RefConv layers train."""
+    return any(layer_of(key) is not None for key in state_dict)
 
 
 def choose_weights(checkpoint: dict[str, Any], ema: bool | None = None) -> tuple[dict[str, Tensor], str]:

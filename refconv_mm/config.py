@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import fields
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from .layer import RefConv2d
+from .options import RefConvOptions
 
 # What stands in the place of each layer of ours; None is mmcv's default, nn.Conv2d.
 LAYER = {
@@ -20,7 +21,7 @@ LAYER = {
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
 PLAIN_TOO = ('refconv_mm.compare',)  # registers a backbone that plain configs name (configs/cifar10)
-_OPTIONS = [p.name for p in inspect.signature(RefConv2d).parameters.values() if p.kind is p.KEYWORD_ONLY]
+_OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 
 def is_refocused_config(cfg: Config | dict) -> bool:
@@ -56,22 +57,6 @@ def plain_config(cfg: Config) -> Config:
         else:
             del new['custom_imports']
     return Config(new)
-
-
-def with_form(cfg: Config, form: str) -> Config:
-    """A copy of a refocused config whose RefConv layers have a form; see :class:`refconv_mm.RefConv2d`."""
-    new = copy.deepcopy(cfg)
-    _set_form(new.get('model', {}), form)
-    return new
-
-
-def _set_form(node: Any, form: str) -> None:
-    if _name(node) in (*LAYER, *BUILDER):
-        node['form'] = form
-    if isinstance(node, dict | ConfigDict):
-        node = list(node.values())
-    for value in node if isinstance(node, list | tuple) else ():
-        _set_form(value, form)
 
 
 def drop_pretrained(node: Any) -> None:

@@ -92,8 +92,7 @@ def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a model under FSDP2 (`fully_shard`), every shard put together; all processes must call it.
 
     It loads into the same model unsharded, which can then be fused. torch's `get_model_state_dict` does not do
-    here: it asks each layer for its `.weight`, which a RefConv layer would have to compute from a shard, and it
-    loses what a map's meaning hangs on (`state_dict()._metadata`).
+    here: it asks each layer for its `.weight`, which a RefConv layer would have to compute from a shard.
     """
     state = model.state_dict()
     # DTensor, by what it can do: its module is not part of every build of torch.

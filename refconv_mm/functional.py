@@ -1,28 +1,29 @@
-"""The refocusing transformation: tensors in, tensors out.
+"""The refocusing transformation and its Gram matrix: tensors in, tensors out.
 
-A convolution kernel `(O, I/g, KH, KW)` is read as one image of `n = O * I/g` channels, each a `KH x KW`
-slice. The transformation is a convolution over that image, kernel `m x m`, stride 1, zero padding `m // 2`,
-in `G = O * I / g**2` groups of `g` slices (RefConv, arXiv 2310.10563, section 3):
+A convolution kernel `(O, I/g, KH, KW)` is read as one image of `n = O * I/g` channels, each a `KH x KW` slice. The
+transformation is a convolution over that image, kernel `m x m`, stride 1, zero padding `m // 2`, in `G = O * I / g**2`
+groups of `g` slices (RefConv, arXiv 2310.10563, section 3):
 
     Wt = Wb + refocus(Wb)
 
-Two forms of it live here. The *explicit* one is the map of that convolution, `(n, g, m, m)`. The *compact*
-one uses that the basis never changes: with `U` the im2col of one group, `(g*m*m, KH*KW)`, and the map as a
-matrix `F`, the update is `F U`, so only `P = F Q` matters, where `U = Q R` with orthonormal `Q`. `P` has as
-many numbers as the kernel, and SGD on `P` is SGD on `F` (DESIGN: "The compact form").
+For one group let `U` be the im2col of its basis, `(g*m*m, KH*KW)`, and `F` the map of that convolution as a matrix. The
+update of the kernel is `D = F U`. The basis is frozen, so `U` is constant, and a step of SGD moves the update by
+
+    dD = -lr (dL/dF) U = -lr (dL/dWt) U'U
+
+The *explicit* form trains `F`, as the released layer does. The *update* form trains `D` itself and multiplies its
+gradient by the Gram matrix `U'U`: the same training under SGD (docs/theory.md).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-FORMS = ('explicit', 'compact', 'auto')
-INITS = ('zero', 'kaiming', 'dirac')
 
 
 class Geometry(NamedTuple):
@@ -48,29 +49,9 @@ class Geometry(NamedTuple):
         return self.width * self.map_k**2
 
     @property
-    def rank(self) -> int:
-        """Columns of the compact form, the largest rank that `U` can have."""
-        return min(self.fan_in, self.positions)
-
-    @property
-    def explicit_size(self) -> int:
-        return self.slices * self.fan_in
-
-    @property
-    def compact_size(self) -> int:
-        return self.slices * self.rank
-
-    def resolve(self, form: str) -> str:
-        """Turns `'auto'` into the form with fewer parameters, the explicit one on a tie."""
-        if form != 'auto':
-            return form
-        return 'compact' if self.compact_size < self.explicit_size else 'explicit'
-
-    def map_shape(self, form: str) -> tuple[int, ...]:
-        """Shape of the trainable map: `(n, g, m, m)` explicit, `(n, r)` compact."""
-        if form == 'explicit':
-            return (self.slices, self.width, self.map_k, self.map_k)
-        return (self.slices, self.rank)
+    def map_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the explicit map, `(n, g, m, m)`."""
+        return self.slices, self.width, self.map_k, self.map_k
 
 
 def geometry(kernel_shape: torch.Size | tuple[int, ...], groups: int, map_k: int) -> Geometry:
@@ -101,180 +82,196 @@ def check_map_k(map_k: int) -> None:
         raise ValueError(f'map_k must be odd and at least 1, got {map_k}: an even map has no centre')
 
 
-def unfold_basis(basis: Tensor, geo: Geometry) -> Tensor:
-    """im2col of a basis, group by group.
-
-    Args:
-        basis: `(O, I/g, KH, KW)`.
-        geo: its geometry.
-
-    Returns:
-        `U`, shape `(G, g*m*m, KH*KW)`: the update of group `j` is `F[j] @ U[j]`.
-    """
-    images = basis.reshape(geo.groups, geo.width, *basis.shape[2:])
-    return F.unfold(images, geo.map_k, padding=geo.map_k // 2)
+# -- the transformation ------------------------------------------------------------------------------------
 
 
-def gain_scale(basis: Tensor, geo: Geometry, gain: float) -> float:
-    """The factor on the transformation that makes the diagonals of `U'U` average to `gain`.
-
-    The mean runs over groups and kernel positions. Diagonal entry `k` is the energy of the basis under the
-    map's window at position `k`, so a box filter over the squared basis gives it without forming `U`.
-
-    Returns:
-        The factor; 1.0 for an all-zero basis, whose update is zero whatever the factor.
-    """
-    energy = basis.detach().double().square().sum(dim=(0, 1)) / geo.groups
-    box = energy.new_ones(1, 1, geo.map_k, geo.map_k)
-    diagonal = F.conv2d(energy[None, None], box, padding=geo.map_k // 2)
-    mean = diagonal.mean().item()
-    return math.sqrt(gain / mean) if mean > 0 else 1.0
-
-
-def compact_factor(basis: Tensor, geo: Geometry) -> tuple[Tensor, Tensor | None]:
-    """Factors `U = Q R`, in float64.
-
-    `R` must follow from the basis alone, for it is not stored: a checkpoint holds `P`, and a machine whose
-    LAPACK chose another sign would compute another kernel. So where `U` is taller than wide, `R` is the
-    symmetric root of `U'U` (the polar factor, unique), and otherwise `U` itself with `Q` the identity.
-
-    Returns:
-        `R`, shape `(G, r, KH*KW)`, and `Q`, shape `(G, g*m*m, r)`, or None where it is the identity.
-
-    Raises:
-        ValueError: the basis is not finite.
-    """
-    if not torch.isfinite(basis).all():
-        raise ValueError('the basis holds values that are not finite')
-    unfolded = unfold_basis(basis.detach().double(), geo)
-    if geo.fan_in <= geo.positions:
-        return unfolded, None
-    left, sigma, right = torch.linalg.svd(unfolded, full_matrices=False)
-    return right.mT @ (sigma[..., None] * right), left @ right
-
-
-def compact_from_explicit(explicit: Tensor, q: Tensor | None, geo: Geometry) -> Tensor:
-    """`P = F Q`; what of `F` lies outside the span of `Q` never reaches the kernel.
-
-    Args:
-        explicit: map of shape `(n, g, m, m)`.
-        q: from :func:`compact_factor`.
-
-    Returns:
-        Map of shape `(n, r)`, float64.
-    """
-    rows = explicit.double().reshape(geo.groups, geo.width, geo.fan_in)
-    return (rows if q is None else rows @ q).reshape(geo.slices, geo.rank)
-
-
-def explicit_from_compact(compact: Tensor, q: Tensor | None, geo: Geometry) -> Tensor:
-    """`F = P Q'`, the smallest map with this update; inverse of :func:`compact_from_explicit` on its image.
-
-    Args:
-        compact: map of shape `(n, r)`.
-
-    Returns:
-        Map of shape `(n, g, m, m)`, float64.
-    """
-    rows = compact.double().reshape(geo.groups, geo.width, geo.rank)
-    return (rows if q is None else rows @ q.mT).reshape(geo.map_shape('explicit'))
-
-
-def explicit_update(basis: Tensor, explicit: Tensor, geo: Geometry) -> Tensor:
+def explicit_update(basis: Tensor, explicit: Tensor, groups: int) -> Tensor:
     """`refocus(Wb)` as a convolution over the kernel, the released layer's way.
 
     Args:
         basis: `(O, I/g, KH, KW)`.
-        explicit: `(n, g, m, m)`.
+        explicit: rows of the map, the same number for each group: `(n, g, m, m)` for all of them.
+        groups: `G` of the transformation.
 
     Returns:
-        The update, of the basis' shape.
+        `(1, rows, KH, KW)`, one slice for each row of the map.
     """
-    image = basis.reshape(1, geo.slices, *basis.shape[2:])
-    update = F.conv2d(image, explicit, padding=geo.map_k // 2, groups=geo.groups)
-    return update.view_as(basis)
+    image = basis.reshape(1, -1, *basis.shape[2:])
+    return F.conv2d(image, explicit, padding=explicit.shape[-1] // 2, groups=groups)
 
 
-def compact_kernel(offset: Tensor, compact: Tensor, factor: Tensor, geo: Geometry) -> Tensor:
-    """`offset + P R` in one call.
+def gram_matrices(basis: Tensor, geo: Geometry, scope: str = 'group') -> Tensor:
+    """`U'U` of each group, or with `scope='layer'` its sum over all slices of the layer.
 
-    Args:
-        offset: `(O, I/g, KH, KW)`; the basis, or zeros without the identity.
-        compact: `P`, `(n, r)`.
-        factor: `R`, `(G, r, KH*KW)`.
-
-    Returns:
-        The transformed kernel, of the offset's shape.
-    """
-    return compact_rows(as_rows(offset, geo), compact, factor[0] if geo.groups == 1 else factor).view(offset.shape)
-
-
-def as_rows(kernel: Tensor, geo: Geometry) -> Tensor:
-    """A kernel as `(G, g, KH*KW)`, or as `(g, KH*KW)` where there is one group (depthwise layers)."""
-    shape = (geo.groups, geo.width, geo.positions)
-    return kernel.reshape(shape[1:] if geo.groups == 1 else shape)
-
-
-def compact_rows(offset: Tensor, compact: Tensor, factor: Tensor) -> Tensor:
-    """`offset + P R` on rows, the least work that a step can do.
-
-    Args:
-        offset: from :func:`as_rows`.
-        compact: `P`, `(n, r)`.
-        factor: `R`, `(G, r, KH*KW)`, or `(r, KH*KW)` where the offset has two dimensions too.
-
-    Returns:
-        The transformed kernel, of the offset's shape.
-    """
-    if offset.ndim == 2:  # depthwise layers: small enough for the bookkeeping of a batched product to count
-        return torch.addmm(offset, compact, factor)
-    return torch.baddbmm(offset, compact.view(*offset.shape[:2], -1), factor)
-
-
-def dirac_map(geo: Geometry) -> Tensor:
-    """The explicit map that returns the kernel unchanged, `(n, g, m, m)`, float64."""
-    eye = torch.eye(geo.width, dtype=torch.float64).repeat(geo.groups, 1)
-    return F.pad(eye[:, :, None, None], [geo.map_k // 2] * 4)
-
-
-def kaiming_rows(geo: Geometry, rows: int, generator: torch.Generator) -> Tensor:
-    """`rows` rows of every group of the released layer's start (that of `nn.Conv2d`).
-
-    Returns:
-        Shape `(G, rows, g*m*m)`, uniform within `1 / sqrt(g * m * m)`, float32.
-    """
-    bound = 1 / math.sqrt(geo.fan_in)
-    return torch.empty(geo.groups, rows, geo.fan_in).uniform_(-bound, bound, generator=generator)
-
-
-def starting_map(basis: Tensor, geo: Geometry, form: str, init: str, scale: float, seed: int) -> Tensor:
-    """The map that training starts from.
-
-    The compact start is the projection of the explicit one, so both start from the same distribution.
+    Entry `(p, q)` sums products of the basis at `p + d` and `q + d` over the offsets `d` of the map. So the matrix is
+    a sum of shifted copies of the basis' second moments, and `U` is never formed.
 
     Args:
         basis: `(O, I/g, KH, KW)`.
-        geo: its geometry.
-        form: `'explicit'` or `'compact'`.
-        init: one of `INITS`.
-        scale: factor on the transformation (:func:`gain_scale`); the identity map is divided by it.
-        seed: for `'kaiming'`.
 
     Returns:
-        The map, on the CPU.
+        `(G, KH*KW, KH*KW)`, or `(1, KH*KW, KH*KW)`; float64.
     """
-    if init == 'zero':
-        return torch.zeros(geo.map_shape(form))
-    q = compact_factor(basis.cpu(), geo)[1] if form == 'compact' else None
-    if init == 'dirac':
-        if q is None:
-            return dirac_map(geo).reshape(geo.map_shape(form)) / scale
-        centre = q.view(geo.groups, geo.width, geo.map_k**2, geo.rank)[:, :, geo.map_k**2 // 2]
-        return centre.reshape(geo.slices, geo.rank) / scale
-    generator = torch.Generator().manual_seed(seed)
-    if q is None:
-        return kaiming_rows(geo, geo.width, generator).reshape(geo.map_shape(form))
-    # The explicit map is what this form exists to avoid: project it some rows at a time.
+    kh, kw = basis.shape[2:]
+    rows = basis.detach().double().reshape(1 if scope == 'layer' else geo.groups, -1, geo.positions)
+    moments = F.pad((rows.mT @ rows).view(-1, kh, kw, kh, kw), [geo.map_k // 2] * 8)
+    side = range(geo.map_k)
+    shifted = (moments[:, y : y + kh, x : x + kw, y : y + kh, x : x + kw] for y in side for x in side)
+    return sum(shifted, torch.zeros((), dtype=rows.dtype, device=rows.device)).reshape(-1, geo.positions, geo.positions)
+
+
+def mean_diagonal(basis: Tensor, geo: Geometry, scope: str = 'group') -> float:
+    """The mean over all diagonals of the Gram matrices: how much faster than a plain kernel a refocused one moves.
+
+    Diagonal entry `p` is the energy of the basis under the map's window at position `p`, so a box filter over the
+    squared basis gives it.
+    """
+    energy = basis.detach().double().square().sum(dim=(0, 1))
+    box = energy.new_ones(1, 1, geo.map_k, geo.map_k)
+    total = F.conv2d(energy[None, None], box, padding=geo.map_k // 2).mean().item()
+    return total / (1 if scope == 'layer' else geo.groups)
+
+
+def gain_factor(basis: Tensor, geo: Geometry, scope: str, gain: float | None) -> float:
+    """The factor on the Gram matrices that makes their diagonals average to `gain`; 1 for None or a zero basis."""
+    mean = 0.0 if gain is None else mean_diagonal(basis, geo, scope)
+    return gain / mean if gain is not None and mean > 0 else 1.0
+
+
+# -- the gradient ------------------------------------------------------------------------------------------
+
+
+def gram_product(grad: Tensor, gram: Tensor) -> Tensor:
+    """`(dL/dWt) U'U` with the matrices at hand.
+
+    Args:
+        grad: `(O, I/g, KH, KW)`.
+        gram: `(G, KH*KW, KH*KW)`, or one matrix for all slices, `(1, KH*KW, KH*KW)`.
+    """
+    if len(gram) == 1:  # depthwise layers: small enough for the bookkeeping of a batched product to count
+        return (grad.reshape(-1, gram.shape[-1]) @ gram[0]).view(grad.shape)
+    return (grad.reshape(len(gram), -1, gram.shape[-1]) @ gram).view(grad.shape)
+
+
+def slice_product(grad: Tensor, basis: Tensor, map_k: int) -> Tensor:
+    """`(dL/dWt) U'U` where each slice is a group, `g = 1`; its matrices would be as large as `KH*KW` kernels.
+
+    The gradient of the explicit map, `(dL/dWt) U'`, and then its update: a convolution each, with a group a slice.
+
+    Args:
+        grad: `(O, I, KH, KW)`.
+        basis: of the same shape.
+    """
+    slices, pad = basis.shape[0] * basis.shape[1], map_k // 2
+    image = basis.reshape(1, slices, *basis.shape[2:])
+    weight = image.new_empty(slices, 1, map_k, map_k)  # only its shape counts
+    _, of_map, _ = torch.ops.aten.convolution_backward(
+        grad.reshape(image.shape), image, weight, None, [1, 1], [pad, pad], [1, 1], False, [0, 0], slices,
+        [False, True, False],
+    )  # fmt: skip
+    return explicit_update(basis, of_map, slices).view(grad.shape)
+
+
+class _Preconditioned(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by the metric (:func:`preconditioned`)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(parameter: Tensor, metric: Tensor, basis: Tensor | None, map_k: int) -> Tensor:
+        return parameter.view_as(parameter)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, metric, basis, ctx.map_k = inputs
+        ctx.save_for_backward(metric, basis)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        metric, basis = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):  # products are as precise as the gradient
+            if metric.ndim:
+                return gram_product(grad, metric), None, None, None
+            product = grad if basis is None else slice_product(grad, basis, ctx.map_k)
+            return product * metric, None, None, None
+
+
+def preconditioned(parameter: Tensor, metric: Tensor, basis: Tensor | None = None, map_k: int = 0) -> Tensor:
+    """The parameter itself; its gradient is multiplied by a metric on the way back.
+
+    Args:
+        parameter: an update, `(O, I/g, KH, KW)`, or an explicit map.
+        metric: Gram matrices `(G, KH*KW, KH*KW)`; or a factor, of no dimension.
+        basis: with a factor: the kernel whose slices are groups of their own; None for the factor alone.
+        map_k: `m`, with a basis.
+    """
+    return _Preconditioned.apply(parameter, metric, basis, map_k)
+
+
+# -- starts ------------------------------------------------------------------------------------------------
+
+
+def kaiming_rows(geo: Geometry, first: int, last: int, generator: torch.Generator) -> Tensor:
+    """The released layer's start, that of `nn.Conv2d`: uniform within `1 / sqrt(g * m * m)`."""
+    bound = 1 / math.sqrt(geo.fan_in)
+    return torch.empty(geo.groups, last - first, geo.fan_in).uniform_(-bound, bound, generator=generator)
+
+
+def dirac_rows(geo: Geometry, first: int, last: int, generator: torch.Generator) -> Tensor:
+    """The identity map, which returns the kernel unchanged."""
+    rows = torch.zeros(geo.groups, last - first, geo.width, geo.map_k**2)
+    rows[:, range(last - first), range(first, last), geo.map_k**2 // 2] = 1
+    return rows
+
+
+class Start(NamedTuple):
+    """A start of the transformation.
+
+    Attributes:
+        rows: makes the rows `first` to `last` of each group's map: `(G, last - first, g*m*m)`; None for zeros.
+        random: whether it perturbs the kernel by chance. A layer that stands there untrained is not the plain one.
+        identity: what the option `identity` must be for it; None for either.
+    """
+
+    rows: Callable[[Geometry, int, int, torch.Generator], Tensor] | None
+    random: bool = False
+    identity: bool | None = None
+
+
+STARTS = {
+    'zero': Start(None, identity=True),
+    'kaiming': Start(kaiming_rows, random=True),
+    'dirac': Start(dirac_rows, identity=False),
+}
+
+
+def starting_map(geo: Geometry, start: Start, scale: float, seed: int) -> Tensor:
+    """The explicit map `(n, g, m, m)` that training starts from.
+
+    Args:
+        scale: factor on a random map, the root of the gain's.
+    """
+    if start.rows is None:
+        return torch.zeros(geo.map_shape)
+    rows = start.rows(geo, 0, geo.width, torch.Generator().manual_seed(seed)).view(geo.map_shape)
+    return rows * scale if start.random else rows
+
+
+def starting_update(basis: Tensor, geo: Geometry, start: Start, scale: float, seed: int) -> Tensor:
+    """The update that the starting map makes, float64; the map itself is never there as a whole.
+
+    Args:
+        basis: `(O, I/g, KH, KW)`.
+        scale: as in :func:`starting_map`.
+    """
+    if start.rows is None:
+        return torch.zeros_like(basis, dtype=torch.float64)
+    generator, cpu = torch.Generator().manual_seed(seed), basis.detach().double().cpu()
     step = max(1, 2**24 // (geo.groups * geo.fan_in))
-    parts = [kaiming_rows(geo, min(step, geo.width - row), generator).double() @ q for row in range(0, geo.width, step)]
-    return torch.cat(parts, dim=1).reshape(geo.slices, geo.rank)
+    parts = []
+    for first in range(0, geo.width, step):
+        rows = start.rows(geo, first, min(first + step, geo.width), generator).double()
+        rows = rows.view(-1, geo.width, geo.map_k, geo.map_k)
+        parts.append(explicit_update(cpu, rows, geo.groups).view(geo.groups, -1, geo.positions))
+    update = torch.cat(parts, dim=1).view(basis.shape)
+    return update * scale if start.random else update

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -12,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from .layer import REFCONV_FOR, RefConv2d
-from .maps import check_options
+from .adaptive_padding import REFCONV_FOR
+from .layer import RefConv2d
+from .options import RefConvOptions
 from .targets import KINDS, kind_of, select
 
 # Hooks that a user hung on a convolution go on hanging on its replacement.
@@ -107,25 +109,21 @@ def refocus(
     exclude: str | Sequence[str] = (),
     *,
     kinds: Sequence[str] = KINDS,
-    map_k: int = 3,
-    init: str = 'zero',
-    identity: bool = True,
-    form: str = 'auto',
-    gain: float | None = None,
     dry_run: bool = False,
+    **options: Any,
 ) -> Report:
     """Turns matching convolutions into RefConv layers, in place; inverse of :func:`fuse`.
 
     Keys, values, device, dtype, training mode, hooks and frozenness stay. Do it where the model is built: an
-    optimizer made before knows nothing of the maps.
+    optimizer made before knows nothing of the updates.
 
     Args:
         model: any module; its present kernels become the bases.
         include: globs on module names, such as `'backbone.*'`.
         exclude: globs that win over `include`.
         kinds: any of `'depthwise'`, `'grouped'`, `'dense'`.
-        map_k, init, identity, form, gain: as in :class:`RefConv2d`.
         dry_run: only report.
+        **options: `map_k`, `init`, `identity`, `form`, `gain`, `scope`; see :class:`refconv_mm.RefConvOptions`.
 
     Returns:
         The report; `print` shows it as a table.
@@ -142,15 +140,12 @@ def refocus(
         >>> type(model[0]).__name__
         'Conv2d'
     """
-    check_options(map_k, init, identity, form, gain)
-    chosen, skipped = select(model, include, exclude, kinds, map_k)
+    checked = RefConvOptions.of(options)
+    chosen, skipped = select(model, include, exclude, kinds, checked.map_k)
     # All layers are built before the first is put in, so an error leaves the model as it was.
     with torch.random.fork_rng(devices=[], enabled=dry_run):
         new: dict[str, nn.Conv2d] = {
-            name: REFCONV_FOR[type(conv)].from_conv2d(
-                conv, map_k=map_k, init=init, identity=identity, form=form, gain=gain
-            )
-            for name, conv in chosen.items()
+            name: REFCONV_FOR[type(conv)].from_conv2d(conv, checked) for name, conv in chosen.items()
         }
     return _operate('refocus', model, chosen, new, skipped, dry_run)
 

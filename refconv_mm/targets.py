@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from .layer import REFCONV_FOR, RefConv2d
+from .adaptive_padding import REFCONV_FOR
+from .layer import RefConv2d
 
 KINDS = ('depthwise', 'grouped', 'dense')
 

@@ -9,8 +9,8 @@ from .conftest import ROOT
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'compat', 'functional', 'maps', 'layer', 'targets', 'surgery', 'distributed', 'config',
-    'verify', 'checkpoint', 'convert', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'analysis', 'hooks',
+    'version', 'versions', 'compat', 'functional', 'options', 'stored', 'layer', 'adaptive_padding', 'targets', 'surgery', 'distributed', 'config',
+    'verify', 'checkpoint', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'analysis', 'hooks',
     'running', 'compare', 'data', 'demo', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
@@ -46,7 +46,7 @@ def test_imports_run_downward(path):
 
 def test_functional_needs_torch_alone():
     names = {name.split('.')[0] for level, name in imports(ROOT / 'refconv_mm' / 'functional.py') if level == 0}
-    assert names <= {'__future__', 'math', 'typing', 'torch'}
+    assert names <= {'__future__', 'collections', 'math', 'typing', 'torch'}
 
 
 def test_tools_are_short_and_files_are_small():

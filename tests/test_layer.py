@@ -24,20 +24,21 @@ from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import RefConv2d
 from refconv_mm import functional as RF
-from refconv_mm.layer import RefConv2dAdaptivePadding
-from refconv_mm.maps import LoadError
+from refconv_mm.adaptive_padding import RefConv2dAdaptivePadding
+from refconv_mm.options import LoadError, RefConvOptions
+from refconv_mm.stored import TRAINED
 
 from . import naive
 
-FORMS = ('explicit', 'compact')
+FORMS = ('explicit', 'update')
 GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'refconv_golden.npz'
 
 
 def trained(layer: RefConv2d, scale: float = 0.05) -> RefConv2d:
-    """The layer with a map that is not its start."""
+    """The layer with an update, or a map, that is not its start."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        layer.refocus.copy_(torch.randn(layer.refocus.shape, generator=generator) * scale)
+        layer.trained.copy_(torch.randn(layer.trained.shape, generator=generator) * scale)
     return layer
 
 
@@ -55,7 +56,7 @@ def exact(expected, got, atol=1e-10):
 def test_it_computes_the_naive_transformation_by_hand(form, channels, groups, kernel, map_k):
     layer = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, form='explicit', bias=False).double()
     trained(layer)
-    expected = naive.refocus(layer.basis.numpy(), layer.refocus.detach().numpy(), groups)
+    expected = naive.refocus(layer.basis.numpy(), layer.trained.detach().numpy(), groups)
     other = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, form=form, bias=False).double()
     other.load_state_dict(layer.state_dict())
     assert np.abs(expected - layer.basis.numpy()).max() > 1e-2  # it differs from the base
@@ -81,9 +82,9 @@ def test_it_matches_the_released_layer(case, form):
     exact(data['y'], y.detach(), 1e-9)
     (y * data['w']).sum().backward()
     expected = data['grad_refocus']
-    if form == 'compact':
-        expected = RF.compact_from_explicit(expected, RF.compact_factor(layer.basis, layer.geometry)[1], layer.geometry)
-    exact(expected, layer.refocus.grad, 1e-9)
+    if form == 'update':  # its gradient is that of the map, taken through the basis once more
+        expected = RF.explicit_update(layer.basis, expected, layer.geometry.groups).view_as(layer.basis)
+    exact(expected, layer.trained.grad, 1e-9)
     optimizer = torch.optim.SGD(layer.parameters(), lr=2e-3, momentum=0.9, nesterov=True, weight_decay=1e-3)
     for _ in range(25):
         optimizer.zero_grad()
@@ -97,13 +98,15 @@ def test_it_matches_the_released_layer(case, form):
     groups=st.sampled_from([1, 2, 4]), kernel=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([2, 3, 5])),
     stride=st.integers(1, 2), dilation=st.integers(1, 3), padding=st.integers(0, 2),
     mode=st.sampled_from(['zeros', 'reflect', 'replicate', 'circular']), bias=st.booleans(),
-    form=st.sampled_from(['explicit', 'compact', 'auto']), init=st.sampled_from(RF.INITS),
+    form=st.sampled_from(['explicit/group', 'update/group', 'auto/layer']),
+    start=st.sampled_from([('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False)]),
     gain=st.sampled_from([None, 1.0, 30]),
 )  # fmt: skip
-def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, padding, mode, bias, form, init, gain):
+def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, padding, mode, bias, form, start, gain):
+    (form, scope), (init, identity) = form.split('/'), start
     layer = RefConv2d(
-        4, 8, kernel, stride, padding, dilation, groups, bias, mode,
-        map_k=3 if max(kernel) >= 3 else 1, form=form, init=init, gain=gain,
+        4, 8, kernel, stride, padding, dilation, groups, bias, mode, scope=scope,
+        map_k=3 if max(kernel) >= 3 else 1, form=form, init=init, gain=gain, identity=identity,
     ).double()  # fmt: skip
     trained(layer)
     plain = layer.to_conv2d()
@@ -114,7 +117,7 @@ def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, paddin
     exact(layer(x), plain(x))
 
 
-@pytest.mark.parametrize('form', ['explicit', 'compact', 'auto'])
+@pytest.mark.parametrize('form', ['explicit', 'update', 'auto'])
 def test_the_zero_start_is_the_plain_layer(form):
     conv = nn.Conv2d(6, 6, 3, padding=1, groups=6)
     layer = RefConv2d(6, 6, 3, padding=1, groups=6, form=form)
@@ -136,19 +139,18 @@ def test_without_identity_the_dirac_start_is_the_plain_layer(form, gain):
 def test_gain_scales_the_step_of_the_kernel(form):
     """One step of plain SGD moves the kernel by lr * gradient * Gram matrix; its mean diagonal is the gain."""
     layer = RefConv2d(16, 16, 3, groups=16, bias=False, form=form, gain=1.0).double()
+    layer.restart()  # the metric in float64
     position = 4
     moves = []
     for channel in range(16):
         layer.restart()
-        layer.refocus.grad = None
+        layer.trained.grad = None
         layer.weight[channel, 0].flatten()[position].backward()
         with torch.no_grad():
-            layer.refocus -= layer.refocus.grad
+            layer.trained.sub_(layer.trained.grad)
         moves.append(-(layer.weight - layer.basis)[channel, 0].flatten()[position].item())
-    diagonals = []
-    scale = RF.gain_scale(layer.basis, layer.geometry, 1.0)
-    unfolded = scale * RF.unfold_basis(layer.basis, layer.geometry)[0]
-    diagonals = (unfolded.T @ unfolded).diagonal()
+    gram = RF.gram_matrices(layer.basis, layer.geometry)[0]
+    diagonals = RF.gain_factor(layer.basis, layer.geometry, 'group', 1.0) * gram.diagonal()
     assert diagonals.mean().item() == pytest.approx(1.0)
     assert moves == pytest.approx([diagonals[position].item()] * 16)
 
@@ -162,7 +164,7 @@ def test_random_starts_of_both_forms_have_one_distribution():
             updates.append(((layer.weight - layer.basis) / layer.basis.norm()).detach())
         stds[form] = torch.stack(updates).std().item()
     # 11,520 numbers each, correlated within a layer: some percent of scatter.
-    assert stds['compact'] == pytest.approx(stds['explicit'], rel=0.08)
+    assert stds['update'] == pytest.approx(stds['explicit'], rel=0.08)
 
 
 # -- options -----------------------------------------------------------------------------------------------
@@ -175,6 +177,11 @@ def test_random_starts_of_both_forms_have_one_distribution():
     (dict(form='dense'), ValueError, 'form'),
     (dict(init='ones'), ValueError, 'init'),
     (dict(identity=False), ValueError, 'erase'),
+    (dict(init='dirac'), ValueError, 'double'),
+    (dict(scope='net'), ValueError, 'scope'),
+    (dict(scope='layer', form='explicit'), ValueError, 'n\\*\\*2'),
+    (dict(gian=1.0), TypeError, "no option 'gian'; did you mean 'gain'"),
+    (dict(wild=1.0), TypeError, 'there are: map_k, init'),
     (dict(gain=0), ValueError, 'gain'),
     (dict(gain=math.inf), ValueError, 'gain'),
     (dict(gain='big'), TypeError, 'gain'),
@@ -184,7 +191,7 @@ def test_bad_options_are_refused(options, error, match):
         RefConv2d(8, 8, 3, groups=8, **options)
 
 
-@pytest.mark.parametrize('form', ['explicit', 'compact', 'auto'])
+@pytest.mark.parametrize('form', ['explicit', 'update', 'auto'])
 def test_pointwise_layers_stay_ordinary(form):
     layer = RefConv2d(8, 4, 1, form=form)
     assert set(layer.state_dict()) == {'weight', 'bias'}
@@ -243,57 +250,76 @@ def test_missing_keys_are_still_missed():
     assert layer.basis_source == 'random'
 
 
-@pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)])
-@pytest.mark.parametrize('source', FORMS)
-@pytest.mark.parametrize('target', FORMS)
-@pytest.mark.parametrize('gains', [(None, None), (None, 1.0), (5.0, None)])
-def test_one_form_loads_into_the_other_without_a_change(source, target, gains, load):
-    first = trained(RefConv2d(6, 6, 3, groups=6, form=source, gain=gains[0]).double())
-    second = RefConv2d(6, 6, 3, groups=6, form=target, gain=gains[1]).double()
-    load(second, get_state_dict(first))
-    exact(first.weight.detach(), second.weight.detach())
+ANY = [dict(), dict(gain=5.0), dict(map_k=1), dict(scope='layer'), dict(init='kaiming')]
+ANY += [dict(options, identity=False, init='dirac') for options in ANY[:4]]
+LOADERS = [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)]
 
 
-@pytest.mark.parametrize('form', FORMS)
-def test_the_released_name_of_the_map_loads(form):
-    first = trained(RefConv2d(6, 6, 3, groups=6, form='explicit').double())
-    state = {'weight': first.basis, 'convmap.weight': first.refocus.detach(), 'bias': first.bias.detach()}
-    second = RefConv2d(6, 6, 3, groups=6, form=form).double()
-    second.load_state_dict(state)
-    exact(first.weight.detach(), second.weight.detach())
+@pytest.mark.parametrize('load', LOADERS)
+@pytest.mark.parametrize('groups', [1, 3, 6])
+@pytest.mark.parametrize('source', [*ANY, *[dict(o, form='explicit') for o in ANY if 'scope' not in o]], ids=str)
+def test_a_stored_update_or_map_means_the_same_kernel_to_every_update_layer(source, groups, load):
+    first = RefConv2d(6, 6, 3, groups=groups, **source).double()
+    with torch.no_grad():
+        first.trained.add_(0.1 * torch.randn_like(first.trained))
+    for target in ANY:
+        second = RefConv2d(6, 6, 3, groups=groups, **target).double()
+        load(second, get_state_dict(first))
+        exact(first.weight.detach(), second.weight.detach(), 1e-13)
+        assert second.trained_source == 'checkpoint'
 
 
-@pytest.mark.parametrize(('stored', 'options', 'match'), [
-    (dict(map_k=5), dict(), 'map_k=5'),
-    (dict(map_k=5, form='explicit'), dict(), 'map_k=5'),
-    (dict(identity=False, init='dirac'), dict(), 'identity=False'),
+@pytest.mark.parametrize('name', ['refocus', 'convmap.weight'])
+@pytest.mark.parametrize(('channels', 'groups'), [((6, 6), 6), ((4, 8), 1), ((1, 5), 1)])
+def test_the_released_name_of_the_map_loads(name, channels, groups):
+    """`refocus` is what 0.1 called the explicit map; its shape tells, but for one input channel and one group."""
+    first = trained(RefConv2d(*channels, 3, groups=groups, form='explicit').double())
+    state = {'weight': first.basis, name: first.trained.detach(), 'bias': first.bias.detach()}
+    if channels == (1, 5) and name == 'refocus':
+        assert first.trained.shape == first.basis.shape
+        return
+    for form in FORMS:
+        second = RefConv2d(*channels, 3, groups=groups, form=form).double()
+        second.load_state_dict(state)
+        exact(first.weight.detach(), second.weight.detach())
+
+
+@pytest.mark.parametrize('load', LOADERS)
+@pytest.mark.parametrize(('stored', 'match'), [
+    (dict(), "form='update'"), (dict(identity=False, init='dirac'), "form='update' and identity=False"),
 ])  # fmt: skip
-@pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s)])
-def test_a_map_that_means_another_kernel_is_refused(stored, options, match, load):
+def test_no_explicit_map_follows_from_an_update(stored, match, load):
     state = get_state_dict(trained(RefConv2d(6, 6, 5, groups=6, **stored)))
     with pytest.raises(LoadError, match=match):
-        load(RefConv2d(6, 6, 5, groups=6, **options), state)
+        load(RefConv2d(6, 6, 5, groups=6, form='explicit'), state)
 
 
-def test_turning_forms_without_the_basis_is_refused():
+@pytest.mark.parametrize(('change', 'match'), [
+    (lambda state: state.pop('weight'), 'without the basis'),
+    (lambda state: state.update(refocus_map=torch.zeros(4, 4, 3, 3)), 'belongs to another layer'),
+    (lambda state: state.update(refocus=torch.zeros(6, 9)), 'compact form'),
+])  # fmt: skip
+def test_what_is_not_of_this_layer_is_refused(change, match):
     state = trained(RefConv2d(6, 6, 3, groups=6, form='explicit')).state_dict()
-    del state['weight']
-    with pytest.raises(LoadError, match='basis'):
-        RefConv2d(6, 6, 3, groups=6, form='compact').load_state_dict(state)
+    change(state)
+    if 'refocus' in state:
+        del state['refocus_map']
+    with pytest.raises(LoadError, match=match):
+        RefConv2d(6, 6, 3, groups=6).load_state_dict(state)
 
 
-def test_a_map_for_a_pointwise_layer_is_refused():
+def test_an_update_for_a_pointwise_layer_is_refused():
     with pytest.raises(LoadError, match='ordinary'):
         RefConv2d(4, 4, 1, bias=False).load_state_dict({'weight': torch.zeros(4, 4, 1, 1), 'refocus': torch.zeros(1)})
 
 
-def test_options_survive_a_file(tmp_path):
-    """The check of map_k hangs on state_dict()._metadata; mmengine's and torch's files keep it."""
-    model = nn.Sequential(trained(RefConv2d(6, 6, 5, groups=6, map_k=5)))
-    torch.save(dict(state_dict=get_state_dict(model)), tmp_path / 'x.pth')
-    state = torch.load(tmp_path / 'x.pth')['state_dict']
-    with pytest.raises(LoadError, match='map_k=5'):
-        nn.Sequential(RefConv2d(6, 6, 5, groups=6, map_k=3)).load_state_dict(state)
+def test_nothing_but_keys_travels_with_a_state_dict():
+    """A state dict that was rebuilt key by key means what it meant."""
+    assert len(set(TRAINED.values())) == len(TRAINED)
+    first = trained(RefConv2d(6, 6, 3, groups=6, gain=3.0))
+    second = RefConv2d(6, 6, 3, groups=6)
+    second.load_state_dict(dict(first.state_dict()))
+    assert torch.equal(first.weight, second.weight)
 
 
 # -- traps -------------------------------------------------------------------------------------------------
@@ -336,7 +362,7 @@ def test_conv_cfg_builds_it_from_every_scope(scope):
         layer = build_conv_layer(dict(type='RefConv', map_k=3, gain=1.0), 4, 4, 3, padding=1, groups=4, bias=False)
         module = ConvModule(4, 4, 3, conv_cfg=dict(type='RefConv'))
     assert isinstance(layer, RefConv2d)
-    assert layer.gain == 1.0
+    assert layer.options == RefConvOptions(gain=1.0)
     assert isinstance(module.conv, RefConv2d)
 
 
@@ -383,80 +409,38 @@ def test_dwconv_decay_mult_reaches_depthwise_maps_only(groups):
     assert [g['weight_decay'] for g in wrapper.param_groups] == [0.25 if groups == 6 else 1.0]
 
 
-@pytest.mark.parametrize('form', FORMS)
-def test_a_basis_written_behind_the_version_counter_is_noticed(form):
-    """EMAHook swaps by `.data.copy_`, then the loop calls eval() or train()."""
-    layer = trained(RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double())
-    _ = layer.weight
-    new = torch.randn(6, 1, 3, 3, dtype=torch.float64)
-    layer.basis.data.copy_(new)
-    layer.eval()
-    fresh = RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double()
-    fresh.basis.copy_(new)
-    fresh.refocus.data.copy_(layer.refocus)
-    exact(fresh.weight.detach(), layer.weight.detach())
-
-
-@pytest.mark.parametrize('form', FORMS)
-def test_a_basis_written_in_place_is_noticed_at_once(form):
-    layer = trained(RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double())
-    _ = layer.weight
+def test_a_basis_written_by_hand_counts_after_a_refresh():
+    layer = trained(RefConv2d(6, 6, 3, groups=6, bias=False, gain=1.0).double())
     layer.basis.mul_(2)
-    fresh = RefConv2d(6, 6, 3, groups=6, bias=False, form=form, gain=1.0).double()
+    assert not torch.equal(layer.metric, RefConv2d.from_conv2d(layer.to_conv2d(), layer.options).metric)
+    layer.refresh()
+    fresh = RefConv2d(6, 6, 3, groups=6, bias=False, gain=1.0).double()
     fresh.load_state_dict(layer.state_dict())
-    exact(fresh.weight.detach(), layer.weight.detach())
+    assert torch.equal(fresh.weight, layer.weight)
+    assert torch.equal(fresh.metric, layer.metric)
 
 
-def test_a_factor_made_under_inference_mode_can_train():
-    layer = trained(RefConv2d(6, 6, 3, groups=6, form='compact'))
+@pytest.mark.parametrize('form', FORMS)
+def test_a_layer_built_and_run_under_inference_mode_can_train(form):
+    layer = trained(RefConv2d(6, 6, 3, groups=6, form=form))
     with torch.inference_mode():
         layer(torch.randn(1, 6, 5, 5))
     layer(torch.randn(1, 6, 5, 5)).sum().backward()
-    assert layer.refocus.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize('write', [
-    lambda layer: layer.refocus.data.copy_(torch.ones_like(layer.refocus)),
-    lambda layer: layer.basis.data.copy_(torch.ones_like(layer.basis)),
-    lambda layer: layer.load_state_dict(trained(RefConv2d(6, 6, 3, groups=6)).state_dict()),
-    lambda layer: layer.double(),
-    lambda layer: layer.train().eval(),
-])  # fmt: skip
-def test_a_held_kernel_follows_what_is_written(write):
-    layer = trained(RefConv2d(6, 6, 3, groups=6)).eval()
-    layer.hold_kernel()
-    first = layer.weight
-    assert layer.weight is first  # computed once
-    write(layer)
-    torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-6, atol=1e-6)
-
-
-def test_training_composes_and_ends_the_holding():
-    layer = trained(RefConv2d(6, 6, 3, groups=6)).eval()
-    layer.hold_kernel()
-    assert not layer.weight.requires_grad
-    layer.train()
-    assert layer.weight.requires_grad
-    layer.eval()
-    assert layer.weight.requires_grad
+    assert layer.trained.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize('copier', [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-@pytest.mark.parametrize('held', [False, True])
-def test_copies_are_independent_and_current(copier, held):
-    """A copy's tensors count their versions anew; what was derived must not be taken for current."""
-    layer = trained(RefConv2d(6, 6, 3, groups=6, gain=2.0).double()).eval()
-    for _ in range(3):
-        layer.basis.mul_(1.5)
-    if held:
-        layer.hold_kernel()
-    before = layer.weight.detach().clone()
+def test_copies_are_independent(copier):
+    layer = trained(RefConv2d(6, 6, 3, groups=6, gain=2.0).double())
+    before, metric = layer.weight.detach().clone(), layer.metric.clone()
     twin = copier(layer)
-    for step in range(6):
-        twin.basis.copy_(torch.randn_like(twin.basis))
-        twin.refocus.data.mul_(1 + step)
-        exact(twin.exact_kernel(), twin.weight.detach())
+    assert torch.equal(twin.metric, metric)
+    with torch.no_grad():
+        twin.trained.mul_(2)
+    twin.load_state_dict({'weight': torch.randn_like(twin.basis), 'bias': twin.bias})
     assert torch.equal(layer.weight, before)
+    assert torch.equal(layer.metric, metric)
+    assert not torch.equal(twin.metric, metric)
 
 
 @pytest.mark.parametrize('options', [dict(), dict(gain=1.0), dict(init='kaiming'), dict(init='dirac', identity=False)])
@@ -464,7 +448,7 @@ def test_a_layer_on_meta_is_filled_by_assignment(options):
     layer = RefConv2d(6, 6, 3, groups=6, device='meta', **options)
     layer.load_state_dict(nn.Conv2d(6, 6, 3, groups=6).state_dict(), assign=True)
     assert layer.basis_source == 'checkpoint'
-    assert layer.refocus.device.type == 'cpu'
+    assert layer.trained.device.type == layer.metric.device.type == 'cpu'
     torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-5, atol=1e-5)
     layer(torch.randn(1, 6, 5, 5)).sum().backward()
 
@@ -504,7 +488,7 @@ def test_autocast_rounds_the_kernel_once_like_a_plain_layer(form):
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, expected, rtol=2**-7, atol=2**-7)  # bfloat16 has 8 bits
     y.float().sum().backward()
-    assert layer.refocus.grad.dtype == torch.float32
+    assert layer.trained.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
@@ -515,11 +499,14 @@ def test_to_conv2d_keeps_dtype_and_composes_in_float64(dtype):
     assert torch.equal(plain.weight, layer.exact_kernel().to(dtype))
 
 
-def test_moving_recomputes_the_factor_in_the_new_precision():
-    layer = trained(RefConv2d(6, 6, 3, groups=6))
-    _ = layer.weight  # makes a float32 factor
-    layer.double()
-    exact(layer.exact_kernel(), layer.weight.detach(), 1e-13)
+def test_the_metric_moves_and_is_cast_with_the_layer():
+    layer = RefConv2d(6, 6, 3, groups=6, dtype=torch.float64)
+    layer.to(torch.bfloat16)
+    assert layer.metric.dtype == torch.bfloat16
+    layer(torch.randn(1, 6, 5, 5, dtype=torch.bfloat16)).sum().backward()
+    assert layer.refocus.grad.any()
+    assert layer.to('meta').metric.is_meta
+    assert 'metric' not in layer.state_dict()
 
 
 def test_state_loaded_by_assignment_is_used():
@@ -528,6 +515,7 @@ def test_state_loaded_by_assignment_is_used():
     _ = second.weight
     second.load_state_dict(first.state_dict(), assign=True)
     assert torch.equal(first.weight, second.weight)
+    assert torch.equal(first.metric, second.metric)
 
 
 def test_channels_last_agrees():
@@ -561,20 +549,9 @@ def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
     layer.load_state_dict(conv.state_dict())
     x = torch.randn(2, 4, *size, dtype=torch.float64)
     torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-14)
-    if layer.refocus is not None:
+    if layer.is_refocused:
         torch.nn.init.normal_(layer.refocus)
         assert not torch.allclose(layer(x), conv(x))
     plain = layer.to_conv2d()
     assert type(plain) is Conv2dAdaptivePadding
     torch.testing.assert_close(plain(x), layer(x), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize('name', ['refocus', 'weight'])
-def test_a_held_kernel_of_a_large_layer_follows_a_swap(name):
-    """Of large maps a sample is compared; what EMA hooks write changes all of it."""
-    layer = trained(RefConv2d(64, 64, 3)).eval()
-    layer.hold_kernel()
-    first = layer.weight
-    layer.state_dict()[name].data.mul_(1 + 1e-6)
-    assert layer.weight is not first
-    torch.testing.assert_close(layer.weight.double(), layer.exact_kernel(), rtol=1e-6, atol=1e-6)

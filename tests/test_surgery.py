@@ -22,7 +22,7 @@ def net() -> nn.Sequential:
 def mark(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     for _, layer in named_refconvs(model):
-        layer.refocus.data.copy_(torch.randn(layer.refocus.shape, generator=generator) * 0.1)
+        layer.trained.data.copy_(torch.randn(layer.trained.shape, generator=generator) * 0.1)
 
 
 def test_refocus_keeps_keys_values_dtype_mode_and_function():
@@ -57,7 +57,7 @@ def test_fuse_by_hand():
     base = copy.deepcopy(model)
     refocus(model, form='explicit')
     with torch.no_grad():
-        model[0].refocus[0, 0, 1, 1] = model[0].refocus[1, 1, 1, 1] = 0.5
+        model[0].trained[0, 0, 1, 1] = model[0].trained[1, 1, 1, 1] = 0.5
     x = torch.randn(1, 2, 5, 5)
     expected = model(x)
     fuse(model)
@@ -69,7 +69,7 @@ def test_fuse_by_hand():
     assert not torch.allclose(plain(x), base(x))
 
 
-@pytest.mark.parametrize('form', ['explicit', 'compact'])
+@pytest.mark.parametrize('form', ['explicit', 'update'])
 def test_a_trained_model_fuses_to_the_same_function(form):
     model = net().double().eval()
     base = copy.deepcopy(model)
@@ -99,11 +99,11 @@ def test_an_error_half_way_leaves_the_model_as_it_was(monkeypatch):
     made = []
     original = RefConv2d.from_conv2d.__func__
 
-    def fail_second(cls, conv, **options):
+    def fail_second(cls, conv, options):
         if made:
             raise RuntimeError('out of memory')
         made.append(conv)
-        return original(cls, conv, **options)
+        return original(cls, conv, options)
 
     monkeypatch.setattr(RefConv2d, 'from_conv2d', classmethod(fail_second))
     with pytest.raises(RuntimeError, match='out of memory'):

@@ -1,4 +1,4 @@
-"""Measures what refocusing costs: plain, explicit and compact form in turn, in one process.
+"""Measures what refocusing costs: the plain model and the forms in turn, in one process.
 
 python tools/benchmark.py                                           # the whole suite, about an hour on two cores
 python tools/benchmark.py --only mobilenet_v2 --seconds 10          # one model

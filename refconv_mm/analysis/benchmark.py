@@ -1,4 +1,4 @@
-"""What refocusing costs: plain, explicit and compact side by side, trained and run in turn on one machine."""
+"""What refocusing costs: the plain model and the forms side by side, trained and run in turn on one machine."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def open_model(config: str, folder: Path) -> Config:
     return Config.fromfile(path)
 
 
-def refocused(model: nn.Module, form: str) -> nn.Module:
+def refocused(model: nn.Module, **options: str) -> nn.Module:
     """A copy with a refocused backbone (the whole model, where it has none of that name)."""
     model = copy.deepcopy(model)
-    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', form=form)
+    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', **options)
     return model
 
 
 def variants(plain: nn.Module) -> dict[str, nn.Module]:
-    """`plain`, `explicit` (what the released layer does) and, where it differs from that, `auto`."""
-    models = dict(plain=plain, explicit=refocused(plain, 'explicit'), auto=refocused(plain, 'auto'))
-    if all(layer.form == 'explicit' for _, layer in named_refconvs(models['auto'])):
-        del models['auto']
+    """`plain`, `explicit` (the released layer), `update`, and for dense nets `layer` (`scope='layer'`)."""
+    models = dict(plain=plain, explicit=refocused(plain, form='explicit'), update=refocused(plain))
+    if all(layer.groups == 1 for _, layer in named_refconvs(models['update'])):
+        models['layer'] = refocused(plain, scope='layer')
     return models
 
 
@@ -64,16 +64,12 @@ def deployed(plain: nn.Module) -> dict[str, nn.Module]:
     """What a forward pass can be made with.
 
     Returns:
-        `plain`; `refocused`, which computes its kernels each time; `held`, which evaluates as under RefConvHook;
-        `fused`; and `folded`: fused, and batch norm folded into it.
+        `plain`; `refocused`, which computes its kernels each time; `fused`; and `folded`: fused, and batch norm folded
+        into it.
     """
-    models = dict(plain=plain, refocused=refocused(plain, 'auto'))
+    models = dict(plain=plain, refocused=refocused(plain))
     for name, layer in named_refconvs(models['refocused']):
-        assert layer.refocus is not None
-        torch.nn.init.normal_(layer.refocus, std=1e-3, generator=torch.Generator().manual_seed(len(name)))
-    models['held'] = copy.deepcopy(models['refocused'])
-    for _, layer in named_refconvs(models['held']):
-        layer.hold_kernel()
+        torch.nn.init.normal_(layer.trained, std=1e-3, generator=torch.Generator().manual_seed(len(name)))
     models['fused'] = copy.deepcopy(models['refocused'])
     fuse(models['fused'])
     models['folded'] = mmcv.cnn.fuse_conv_bn(copy.deepcopy(models['fused']))
@@ -154,7 +150,7 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
 def measure_onnx(plain: nn.Module, batch: cost.Batch, seconds: float) -> dict[str, Any]:
     """Seconds of the plain, the fused and the folded model as ONNX graphs under onnxruntime."""
     models = deployed(plain)
-    del models['refocused'], models['held']
+    del models['refocused']
     inputs = {INPUT: batch.inputs.numpy()}
     calls: dict[str, Callable[[], Any]] = {}
     for name, model in models.items():
@@ -213,10 +209,10 @@ def grow(channels: list[int], size: int = 14, batch: int = 1, seconds: float = 5
         plain = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False))
         data = cost.Batch(torch.randn(batch, width, size, size), [])
         trainers = {'plain': cost.Trainer(plain, data)}
-        for form in ('explicit', 'compact'):
+        for form in ('explicit', 'update'):
             # Map, gradient, momentum; oneDNN's copy; and the copy that the count of allocations trains.
             need = 7 * width * width * 9 * 4 / 2**30
-            if form == 'compact' or need + SPARE < memory():
+            if form == 'update' or need + SPARE < memory():
                 model = copy.deepcopy(plain)
                 refocus(model, form=form)
                 trainers[form] = cost.Trainer(model, data)

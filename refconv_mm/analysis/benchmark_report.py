@@ -14,8 +14,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 MIB = 2**20
-COLOURS = dict(plain='#444444', explicit='#d95f02', auto='#1b6ca8', compact='#1b6ca8', refocused='#7570b3')
-COLOURS |= dict(held='#e7298a', fused='#1b9e77', folded='#66a61e')
+FORMS = ('explicit', 'update', 'layer')  # the last: scope='layer', in dense nets
+COLOURS = dict(plain='#444444', explicit='#d95f02', update='#1b6ca8', layer='#e7298a', refocused='#7570b3')
+COLOURS |= dict(fused='#1b9e77', folded='#66a61e')
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -32,11 +33,6 @@ def spread(ratio: Sequence[float] | None, digits: int = 3) -> str:
     return f'{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
 
 
-def _of(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """A variant; where `auto` is the explicit form, that was measured once for both."""
-    return part.get(name) or part['explicit']
-
-
 def training_table(cases: list[dict[str, Any]]) -> str:
     """Seconds of plain's step, ratios of the others."""
     rows = []
@@ -44,12 +40,9 @@ def training_table(cases: list[dict[str, Any]]) -> str:
         part = case['training']
         plain = part['plain']
         seconds = statistics.median(plain['seconds'])
-        auto = spread(part['auto']['ratio']) if 'auto' in part else 'the same'
-        rows.append(
-            (case['model'], case['batch'], f'{seconds:.3f}', spread(part['explicit']['ratio']), auto,
-             len(plain['seconds']))
-        )  # fmt: skip
-    return table(['model', 'batch', 'plain, s', 'explicit / plain', 'auto / plain', 'rounds'], rows)
+        ratios = [spread(part[name]['ratio']) if name in part else '' for name in FORMS]
+        rows.append((case['model'], case['batch'], f'{seconds:.3f}', *ratios, len(plain['seconds'])))
+    return table(['model', 'batch', 'plain, s', *(f'{name} / plain' for name in FORMS), 'rounds'], rows)
 
 
 def memory_table(cases: list[dict[str, Any]]) -> str:
@@ -58,17 +51,17 @@ def memory_table(cases: list[dict[str, Any]]) -> str:
     for case in cases:
         part = case['training']
         plain = part['plain']['peak_bytes']
-        more = [f'{100 * (_of(part, name)["peak_bytes"] / plain - 1):+.1f} %' for name in ('explicit', 'auto')]
+        more = [f'{100 * (part[name]["peak_bytes"] / plain - 1):+.1f} %' if name in part else '' for name in FORMS]
         rows.append((case['model'], case['batch'], f'{plain / MIB:.1f}', *more))
-    return table(['model', 'batch', 'plain, MiB', 'explicit', 'auto'], rows)
+    return table(['model', 'batch', 'plain, MiB', *FORMS], rows)
 
 
 def size_table(cases: list[dict[str, Any]]) -> str:
     """Parameters, optimizer state, checkpoint and gradient bytes, which no batch size changes."""
     rows = []
     for case in {case['model']: case for case in cases}.values():
-        for name in ('plain', 'explicit', 'auto'):
-            part = _of(case['training'], name)
+        for name in ('plain', 'explicit', 'update'):
+            part = case['training'][name]
             sizes = (f'{part[key] / MIB:.2f}' for key in ('optimizer_bytes', 'gradient_bytes', 'checkpoint_bytes'))
             rows.append((case['model'], name, f'{part["parameters"]:,}', *sizes))
     head = [
@@ -129,7 +122,7 @@ def report(results: dict[str, Any], command: str) -> str:
     if cases:
         parts += ['### Training step', training_table(cases), '### Peak memory of a step', memory_table(cases)]
         parts += ['### Sizes', size_table(cases), '### Inference']
-        parts += [inference_table(cases, 'inference', ['refocused', 'held', 'fused', 'folded'])]
+        parts += [inference_table(cases, 'inference', ['refocused', 'fused', 'folded'])]
         if any('onnx' in case for case in cases):
             parts += ['### Inference of the ONNX graphs', inference_table(cases, 'onnx', ['fused', 'folded'])]
     if results.get('fuse'):
@@ -155,16 +148,16 @@ def _draw_cases(cases: list[dict[str, Any]], path: Path) -> Path:
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(9, 2.2 + 0.28 * sum(heights)), gridspec_kw=dict(height_ratios=heights), layout='constrained'
     )
-    _dots(top, cases, 'training', ['explicit', 'auto'])
+    _dots(top, cases, 'training', FORMS)
     top.set_title('Training step against the plain model (median and quartiles)', loc='left', fontsize=10)
-    _dots(bottom, run, 'inference', ['refocused', 'held', 'fused', 'folded'])
+    _dots(bottom, run, 'inference', ['refocused', 'fused', 'folded'])
     bottom.set_title('Forward pass against the plain model', loc='left', fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return path
 
 
-def _dots(axes: Axes, cases: list[dict[str, Any]], part: str, names: list[str]) -> None:
+def _dots(axes: Axes, cases: list[dict[str, Any]], part: str, names: Sequence[str]) -> None:
     axes.axvline(1, color='#444444', linewidth=1)
     axes.axvline(1.05, color='#444444', linewidth=0.8, linestyle=':')
     for shift, name in enumerate(names):
@@ -193,7 +186,7 @@ def _draw_growth(rows: list[dict[str, Any]], path: Path) -> Path:
     columns = [('parameters', 1, 'trainable parameters'), ('peak_bytes', MIB, 'peak of a step, MiB'),
                ('seconds', 1e-3, 'training step, ms')]  # fmt: skip
     for axis, (key, unit, label) in zip(axes, columns, strict=True):
-        for form, style in (('plain', 's--'), ('explicit', 'o-'), ('compact', '^-')):
+        for form, style in (('plain', 's--'), ('explicit', 'o-'), ('update', '^-')):
             line = [row for row in rows if row['form'] == form]
             x, y = [row['channels'] for row in line], [row[key] / unit for row in line]
             axis.loglog(x, y, style, color=COLOURS[form], label=form, markersize=5, fillstyle='none')

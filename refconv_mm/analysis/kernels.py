@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
+from ..stored import layer_of
 from .weights import names_of
 
 _SHOWN = 5  # names in a message
@@ -83,7 +84,7 @@ def read_kernels(path: str | Path, name: str, cfg: Config | None = None, trust: 
                 f'{path} is refocused, and its kernels follow from its maps: pass the config it was trained with as '
                 '--config, or fuse it first with tools/fuse.py'
             )
-        mapped = [key.rpartition('.refocus')[0] or key.rpartition('.convmap.weight')[0] for key in state]
+        mapped = [layer_of(key) for key in state]
         bases = {layer: kernel for layer, kernel in kernels_of(state).items() if layer in mapped}
         plain = as_plain(cfg, checkpoint, source=str(path))
         state, what, folded = plain.state_dict, plain.what, plain.folded_bn

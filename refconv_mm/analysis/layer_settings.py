@@ -21,7 +21,12 @@ def settings_of(cfg: Config | None) -> dict[str, tuple[int, int, float | None]]:
     layers = named_refconvs(build_model(cfg))
     if not layers:
         raise ValueError('--config is plain and says nothing of refocusing: pass the refocused one, or none')
-    return {name: (layer.groups, layer.map_k, layer.gain) for name, layer in layers}
+    return {
+        # With scope='layer' all slices are one group.
+        name: (layer.geometry.slices if layer.options.scope == 'layer' else layer.groups, layer.options.map_k,
+               layer.options.gain)
+        for name, layer in layers
+    }  # fmt: skip
 
 
 def layer_settings(

@@ -45,12 +45,6 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return (ranks[0] * ranks[1]).sum(-1) / (ranks[0].norm(dim=-1) * ranks[1].norm(dim=-1))
 
 
-def gram(basis: Tensor, geo: RF.Geometry) -> Tensor:
-    """`U'U` of each group, `(G, KH*KW, KH*KW)`, float64."""
-    unfolded = RF.unfold_basis(basis.detach().double(), geo)
-    return unfolded.mT @ unfolded
-
-
 def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -> tuple[list[Tensor], RF.Geometry]:
     """The same groups of each kernel, at most `most` of them: a dense layer has as many groups as slices.
 
@@ -63,19 +57,19 @@ def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -
     return flat, geo._replace(slices=len(chosen) * geo.width, groups=len(chosen))
 
 
-def spectrum(basis: Tensor, geo: RF.Geometry, scale: float = 1.0) -> dict[str, Any]:
+def spectrum(basis: Tensor, geo: RF.Geometry, factor: float = 1.0) -> dict[str, Any]:
     """What the Gram matrices of a layer say before any training.
 
     Args:
         basis: `(O, I/g, KH, KW)`, not all zero.
-        scale: the layer's factor on the transformation (`gain`).
+        factor: on the matrices (:func:`refconv_mm.functional.gain_factor`).
 
     Returns:
         `mean_diagonal`, the speed against plain training at the same learning rate; `diagonal`, `(KH, KW)`, relative
         to its mean; `values`, the eigenvalues' shares, largest first; `condition`, the largest over the smallest (None
         where that is none). Means over groups.
     """
-    matrix = gram(basis, geo)
+    matrix = RF.gram_matrices(basis, geo)
     matrix = matrix[matrix.diagonal(dim1=1, dim2=2).sum(1) > 0]
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     values = torch.linalg.eigvalsh(matrix).flip(1).clamp(min=0)
@@ -83,7 +77,7 @@ def spectrum(basis: Tensor, geo: RF.Geometry, scale: float = 1.0) -> dict[str, A
     share = (values / values.sum(1, keepdim=True)).mean(0)
     relative = (diagonal / diagonal.mean(1, keepdim=True)).mean(0).reshape(basis.shape[2:])
     return dict(
-        mean_diagonal=scale**2 * diagonal.mean().item(),
+        mean_diagonal=factor * diagonal.mean().item(),
         diagonal=relative.tolist(),
         values=share.tolist(),
         condition=largest / smallest if smallest > FLOOR * largest else None,
@@ -106,7 +100,7 @@ def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] |
     shape = (geo.groups, geo.width, geo.positions)
     start, end = before.detach().double(), after.detach().double()
     update = (end - start).reshape(shape)
-    matrix = gram(start, geo)
+    matrix = RF.gram_matrices(start, geo)
     live = (update.square().sum((1, 2)) > 0) & (matrix.diagonal(dim1=1, dim2=2).sum(1) > 0)
     if not live.any():
         return None
@@ -189,11 +183,11 @@ def measure(
         if (known and layer not in known) or not kernel.any():
             continue
         geo, gain = layer_settings(kernel, known.get(layer), map_k)
-        scale = 1.0 if gain is None else RF.gain_scale(kernel, geo, gain)
+        factor = RF.gain_factor(kernel, geo, 'group', gain)
         flat, part = sampled([each.kernels[layer] for each in sets], geo, max_groups, seed)
         size = 'x'.join(map(str, kernel.shape[2:]))
         row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), size=size, groups=geo.groups)
-        row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, scale))
+        row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, factor))
         after = {each.name: _both(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
         layers.append(row | dict(after=after))
     if not layers:

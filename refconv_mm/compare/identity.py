@@ -22,7 +22,7 @@ from ..checkpoint import read_checkpoint
 PACKAGE = Path(__file__).resolve().parents[1]
 # What plays no part in training, fusing or testing a run, or shows in its config; a file that is not named here counts.
 ELSEWHERE = (
-    'analysis', 'data', 'demo.py', 'convert.py', 'distributed.py', 'export.py', 'onnx_graph.py', 'onnx_model.py',
+    'analysis', 'data', 'demo.py', 'distributed.py', 'export.py', 'onnx_graph.py', 'onnx_model.py',
     'compare/book.py', 'compare/execute.py', 'compare/figure.py', 'compare/plan.py', 'compare/plan_file.py',
     'compare/report.py', 'compare/resolve.py', 'compare/show.py', 'compare/speed.py', 'compare/stats.py',
 )  # fmt: skip

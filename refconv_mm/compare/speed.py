@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..checkpoint import build_model, read_checkpoint
 from ..config import is_refocused_config
-from ..functional import gain_scale
+from ..functional import mean_diagonal
 from ..surgery import named_refconvs
 
 
@@ -35,7 +35,8 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         basis = state.get(f'{name}.weight')
         if basis is None or basis.shape != layer.basis.shape:
             raise ValueError(f'{start} has no kernel {name}.weight of shape {tuple(layer.basis.shape)}')
-        found[name] = layer.gain or 1 / gain_scale(basis, layer.geometry, 1.0) ** 2
+        options = layer.options
+        found[name] = options.gain or mean_diagonal(basis, layer.geometry, options.scope)
     return found
 
 

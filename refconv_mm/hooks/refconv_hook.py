@@ -1,4 +1,4 @@
-"""RefConvHook: guards at the start of training, fused kernels in evaluation, fused files at the end."""
+"""RefConvHook: guards at the start of training and of evaluation, fused files at the end."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ class RefConvHook(Hook):
     """Says what is refocused, refuses what would go wrong in silence, and fuses when it is time.
 
     - Before training: every basis came from a checkpoint (or from the model that was operated on), is finite
-      and not all zero; every map trains and is known to the optimizer, or stands at a start that leaves the
+      and not all zero; every update trains and is known to the optimizer, or stands at a start that leaves the
       kernel as it is. Then a table.
-    - Around val and test: fused kernels are used, so what is measured is what will be deployed. They follow the
-      weights, whenever and however often an EMA hook swaps those. A random start that was never trained is
-      refused: a plain or fused checkpoint under a refocused config would be tested with kernels it does not have.
+    - Before val and test: the log says what is evaluated. A random start that was never trained is refused: a plain
+      or fused checkpoint under a refocused config would be tested with kernels that it does not have.
     - After training: `fused.pth` and `fused.py` in the work dir, verified; averaged weights where the run has
       them. Files of an earlier run are kept under their time.
 
@@ -64,9 +63,7 @@ class RefConvHook(Hook):
             raise ValueError('RefConvHook: training would go wrong:\n  ' + '\n  '.join(problems))
         for _, layer in layers:
             # Random starts are drawn when the checkpoint is loaded, after DDP has made the processes agree.
-            assert layer.refocus is not None
-            broadcast(layer.refocus.data, src=0)
-            _ = layer.weight  # what follows from the basis is derived now: a compiled step stays one graph
+            broadcast(layer.trained.data, src=0)
         report = training_report(model)
         report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
         runner.logger.info(f'RefConvHook\n{report}')
@@ -105,37 +102,32 @@ class RefConvHook(Hook):
     # -- evaluation ----------------------------------------------------------------------------------------
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self._hold(runner, 'validates')
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._release(runner)
+        _before_evaluation(runner, 'validates')
 
     def before_test_epoch(self, runner: Runner) -> None:
-        self._hold(runner, 'tests')
+        _before_evaluation(runner, 'tests')
 
-    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._release(runner)
 
-    def _hold(self, runner: Runner, what: str) -> None:
-        layers = named_refconvs(bare(runner.model))
-        untrained = [name for name, layer in layers if layer.init == 'kaiming' and layer.map_source == 'start']
-        if untrained and runner.iter == 0:
-            raise ValueError(
-                f'RefConvHook: {len(untrained)} maps stand at their random start (first: {untrained[0]}): the '
-                'checkpoint is plain or fused and the config refocused. Test it with its plain config (fused.py), or '
-                'with our tools/test.py.'
-            )
-        for _, layer in layers:
-            layer.hold_kernel()
-        hook = ema_hook(runner)
-        # mmpretrain's EMAHook can be told to evaluate the trained weights.
-        weights = 'trained' if hook is None or not getattr(hook, 'evaluate_on_ema', True) else 'averaged (EMA)'
-        state = f'{len(layers)} fused kernels' if layers else 'a plain or fused model'
-        runner.logger.info(f'RefConvHook: {what} {state}, {weights} weights')
+def _before_evaluation(runner: Runner, what: str) -> None:
+    """Logs what is evaluated; refuses kernels that stand at a random start."""
+    layers = named_refconvs(bare(runner.model))
+    untrained = [name for name, layer in layers if stands_at_random(layer)]
+    if untrained and runner.iter == 0:
+        raise ValueError(
+            f'RefConvHook: {len(untrained)} layers stand at their random start (first: {untrained[0]}): the '
+            'checkpoint is plain or fused and the config refocused. Test it with its plain config (fused.py), or '
+            'with our tools/test.py.'
+        )
+    hook = ema_hook(runner)
+    # mmpretrain's EMAHook can be told to evaluate the trained weights.
+    weights = 'trained' if hook is None or not getattr(hook, 'evaluate_on_ema', True) else 'averaged (EMA)'
+    state = f'{len(layers)} refocused kernels' if layers else 'a plain or fused model'
+    runner.logger.info(f'RefConvHook: {what} {state}, {weights} weights')
 
-    def _release(self, runner: Runner) -> None:
-        for _, layer in named_refconvs(bare(runner.model)):
-            layer.release_kernel()
+
+def stands_at_random(layer: RefConv2d) -> bool:
+    """Whether a layer's kernel differs from its basis by chance alone."""
+    return layer.options.start.random and layer.trained_source == 'start'
 
 
 def ema_hook(runner: Runner) -> EMAHook | None:
@@ -145,7 +137,6 @@ def ema_hook(runner: Runner) -> EMAHook | None:
 
 def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
     """What is wrong with a layer about to be trained; `known` has the ids of the optimizer's parameters."""
-    assert layer.refocus is not None
     problems = []
     if layer.basis_source == 'random':
         problems.append(
@@ -155,15 +146,18 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
     elif not torch.isfinite(layer.basis).all():
         problems.append(f'{name}: its basis holds values that are not finite; the checkpoint is broken')
     elif not layer.basis.any():
-        problems.append(f'{name}: its basis is all zero, and whatever the map does to it stays zero')
-    if not layer.refocus.requires_grad:
-        if layer.init == 'kaiming' and layer.map_source == 'start':
+        problems.append(f'{name}: its basis is all zero, so its update gets no gradient')
+    if not layer.trained.requires_grad:
+        if stands_at_random(layer):
             problems.append(
-                f"{name}: its map is frozen (frozen_stages?) and started at random (init='kaiming'), which perturbs "
-                "the kernel for good; use init='zero' or do not refocus frozen layers"
+                f'{name}: its update is frozen (frozen_stages?) and started at random (init={layer.options.init!r}), '
+                "which perturbs the kernel for good; use init='zero' or do not refocus frozen layers"
             )
-    elif id(layer.refocus) not in known:
-        problems.append(f'{name}: the optimizer does not know its map; refocus the model before the optimizer is built')
+    elif id(layer.trained) not in known:
+        problems.append(
+            f'{name}: the optimizer does not know its {layer.trained_name}; refocus the model before the optimizer is '
+            'built'
+        )
     return problems
 
 
@@ -173,8 +167,7 @@ def training_report(model: nn.Module) -> Report:
     report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
     plain_params, plain_bytes = report.params_after, report.bytes_after
     for name, layer in named_refconvs(model):
-        assert layer.refocus is not None
-        trains = layer.refocus.requires_grad
+        trains = layer.trained.requires_grad
         bias = layer.bias.numel() if layer.bias is not None and layer.bias.requires_grad else 0
         before = layer.basis.numel() * trains + bias
         row = layer_row(name, layer, before, trainable(layer))
@@ -186,27 +179,26 @@ def training_report(model: nn.Module) -> Report:
     return report
 
 
-# Linear in gradients and parameters, element by element alike: what they do to P they do to F.
+# Linear in gradients and parameters, element by element alike: what they do to the map they do to the update.
 _LINEAR = (torch.optim.SGD, torch.optim.ASGD)
 
 
 def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2d]]) -> str:
-    """Whether the compact form is the explicit form's training under an optimizer, in a sentence.
+    """Whether the update form is the released layer's training under an optimizer, in a sentence.
 
-    The two agree where a step is a linear map of gradients and parameters, or scales them by their norm, which
-    `Q` keeps (docs/performance.md, "Any optimizer").
+    It is where a step is a linear map of gradients and parameters (docs/performance.md, "Any optimizer").
     """
-    if not any(layer.form == 'compact' for _, layer in layers):
-        return "all maps are explicit: the released layer's training, under any optimizer"
+    if not any(layer.form == 'update' for _, layer in layers):
+        return "all layers train explicit maps: the released layer's training, under any optimizer"
     name = type(wrapper.optimizer).__name__
     if not isinstance(wrapper.optimizer, _LINEAR):
         return (
-            f'{name} scales each element by itself: the compact form is a method of its own here, not the training of '
-            "the explicit one (form='explicit' is)"
+            f"{name} scales each element by itself: the update form is a method of its own here. form='explicit' is "
+            "the released layer's training"
         )
-    if getattr(wrapper, 'clip_func', None) is torch.nn.utils.clip_grad_value_:
-        return f'{name}, but gradients are clipped by value: the compact form trains otherwise than the explicit one'
-    return f'{name}: the compact form is the same training as the explicit one'
+    if wrapper.clip_grad_kwargs:
+        return f"{name} with clipped gradients: steps that are clipped differ from the released layer's"
+    return f"{name}: the update form is the released layer's training"
 
 
 def _wrappers(runner: Runner) -> list[OptimWrapper]:

@@ -39,15 +39,17 @@ def test_it_measures_reports_and_does_nothing_twice(suite, tmp_path, monkeypatch
     results = json.loads((tmp_path / 'results.json').read_text())
     assert [case['batch'] for case in results['cases']] == [1, 2]
     training = results['cases'][0]['training']
-    assert set(training) == {'plain', 'explicit', 'auto'}
-    assert training['auto']['parameters'] == training['plain']['parameters'] < training['explicit']['parameters']
+    assert set(training) == {'plain', 'explicit', 'update'}
+    assert training['update']['parameters'] == training['plain']['parameters'] < training['explicit']['parameters']
     assert (
-        training['auto']['gradient_bytes'] == training['plain']['gradient_bytes'] == 4 * training['plain']['parameters']
+        training['update']['gradient_bytes']
+        == training['plain']['gradient_bytes']
+        == 4 * training['plain']['parameters']
     )
-    assert training['explicit']['peak_bytes'] > training['auto']['peak_bytes']
-    assert set(results['cases'][0]['inference']) == {'plain', 'refocused', 'held', 'fused', 'folded'}
+    assert training['explicit']['peak_bytes'] > training['update']['peak_bytes']
+    assert set(results['cases'][0]['inference']) == {'plain', 'refocused', 'fused', 'folded'}
     grown = {(row['channels'], row['form']): row['parameters'] for row in results['growth']}
-    assert grown[16, 'plain'] == grown[16, 'compact'] == 16 * 9
+    assert grown[16, 'plain'] == grown[16, 'update'] == 16 * 9
     assert grown[16, 'explicit'] == 16 * 16 * 9
     text = (tmp_path / 'report.md').read_text()
     assert 'the command' in text
@@ -78,15 +80,15 @@ def test_the_deployed_models_are_one_function_but_not_plain_s():
     x = torch.randn(1, 3, 9, 9, dtype=torch.float64)
     outputs = {name: model(x) for name, model in models.items()}
     assert not torch.allclose(outputs['plain'], outputs['refocused'], atol=1e-6)
-    for name in ('held', 'fused', 'folded'):
+    for name in ('fused', 'folded'):
         torch.testing.assert_close(outputs[name], outputs['refocused'], rtol=0, atol=1e-12)
     assert not any(isinstance(m, RefConv2d) for name in ('fused', 'folded') for m in models[name].modules())
     assert isinstance(models['folded'][1], nn.Identity)
 
 
-def test_dense_nets_are_measured_once():
-    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(3, 8, 3)))) == {'plain', 'explicit'}
-    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))) == {'plain', 'explicit', 'auto'}
+def test_dense_nets_are_measured_with_both_scopes():
+    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(3, 8, 3)))) == {'plain', 'explicit', 'update', 'layer'}
+    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))) == {'plain', 'explicit', 'update'}
 
 
 def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
@@ -103,7 +105,7 @@ def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
 
 def test_the_growing_layer_leaves_out_what_memory_can_t_hold(monkeypatch):
     monkeypatch.setattr(benchmark, 'memory', lambda: benchmark.SPARE)
-    assert [row['form'] for row in benchmark.grow([8], seconds=0.01)] == ['plain', 'compact']
+    assert [row['form'] for row in benchmark.grow([8], seconds=0.01)] == ['plain', 'update']
 
 
 def test_tables_say_median_and_quartiles():

@@ -29,21 +29,21 @@ def whitened(rows: torch.Tensor) -> torch.Tensor:
 
 def test_the_gram_matrix_of_ones_counts_covered_positions():
     geo = RF.geometry((4, 1, 3, 3), 4, 3)
-    matrix = T.gram(torch.ones(4, 1, 3, 3), geo)
+    matrix = RF.gram_matrices(torch.ones(4, 1, 3, 3), geo)
     counts = torch.tensor([4, 6, 4, 6, 9, 6, 4, 6, 4], dtype=torch.float64)
     torch.testing.assert_close(matrix.diagonal(dim1=1, dim2=2), 4 * counts[None])
     # A corner is covered by four ninths of what covers the centre.
     found = T.spectrum(torch.ones(4, 1, 3, 3), geo)
     assert found['diagonal'][0][0] / found['diagonal'][1][1] == pytest.approx(4 / 9)
     assert found['mean_diagonal'] == pytest.approx(4 * 49 / 9)
-    assert T.spectrum(torch.ones(4, 1, 3, 3), geo, scale=0.5)['mean_diagonal'] == pytest.approx(49 / 9)
+    assert T.spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
 
 
 def test_a_kernel_of_its_centre_alone_has_no_favourite():
     basis = torch.zeros(4, 1, 3, 3)
     basis[:, :, 1, 1] = torch.tensor([1.0, 2, 3, 4])[:, None]
     geo = RF.geometry(basis.shape, 4, 3)
-    torch.testing.assert_close(T.gram(basis, geo)[0], 30 * torch.eye(9, dtype=torch.float64))
+    torch.testing.assert_close(RF.gram_matrices(basis, geo)[0], 30 * torch.eye(9, dtype=torch.float64))
     found = T.spectrum(basis, geo)
     assert found['condition'] == pytest.approx(1)
     assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
@@ -54,17 +54,17 @@ def test_one_step_of_refocusing_is_the_plain_one_times_the_gram_matrix():
     layer = RefConv2d(6, 6, 3, groups=6, bias=False, form='explicit', dtype=torch.float64)
     layer.basis.copy_(kernel)
     gradient = torch.randn_like(kernel)
-    optimizer = torch.optim.SGD([layer.refocus], lr=0.1)
+    optimizer = torch.optim.SGD([layer.trained], lr=0.1)
     (layer.weight * gradient).sum().backward()
     optimizer.step()
-    expected = kernel - 0.1 * (gradient.flatten(1) @ T.gram(kernel, geo)[0]).view_as(kernel)
+    expected = kernel - 0.1 * (gradient.flatten(1) @ RF.gram_matrices(kernel, geo)[0]).view_as(kernel)
     torch.testing.assert_close(layer.weight.detach(), expected)
 
 
 def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
     kernel, geo = depthwise()
     gradient = whitened(torch.randn(64, 9, dtype=torch.float64))
-    matrix = T.gram(kernel, geo)[0]
+    matrix = RF.gram_matrices(kernel, geo)[0]
     refocused = T.predict(kernel, kernel - 0.1 * (gradient @ matrix).view_as(kernel), geo)
     assert refocused['direction'] == pytest.approx(1)
     assert refocused['exponent'] == pytest.approx(2)
@@ -78,7 +78,7 @@ def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
 @pytest.mark.parametrize('chosen', [0, 4, 8])
 def test_an_update_along_one_eigenvector_is_found_there(chosen):
     kernel, geo = depthwise()
-    vector = torch.linalg.eigh(T.gram(kernel, geo)[0]).eigenvectors.flip(1)[:, chosen]
+    vector = torch.linalg.eigh(RF.gram_matrices(kernel, geo)[0]).eigenvectors.flip(1)[:, chosen]
     update = torch.randn(64, 1, dtype=torch.float64) * vector
     energy = T.predict(kernel, kernel + update.view_as(kernel), geo)['energy']
     assert energy == pytest.approx([float(i == chosen) for i in range(9)], abs=1e-12)
@@ -97,7 +97,7 @@ def test_random_updates_are_not_predicted():
 
 def test_growth_by_the_diagonal_and_against_it():
     kernel, geo = depthwise()
-    diagonal = T.gram(kernel, geo)[0].diagonal().view(3, 3)
+    diagonal = RF.gram_matrices(kernel, geo)[0].diagonal().view(3, 3)
     growth = 1e-3 * diagonal / kernel.abs().mean(0)  # so that mean |w| grows by the diagonal
     found = T.predict(kernel, kernel * (1 + growth), geo)
     assert found['growth'] == pytest.approx(1)
@@ -108,7 +108,7 @@ def test_growth_by_the_diagonal_and_against_it():
 def test_dense_layers_have_a_matrix_for_each_slice():
     kernel = torch.randn(8, 5, 3, 3, dtype=torch.float64)
     geo = RF.geometry(kernel.shape, 1, 3)
-    matrices = T.gram(kernel, geo)
+    matrices = RF.gram_matrices(kernel, geo)
     assert matrices.shape == (40, 9, 9)
     gradient = torch.randn(40, 1, 9, dtype=torch.float64)
     update = (gradient @ matrices).view_as(kernel)
@@ -118,7 +118,7 @@ def test_dense_layers_have_a_matrix_for_each_slice():
     flat, part = T.sampled([kernel, kernel + update], geo, 10, 0)
     assert (part.groups, part.slices, len(flat[0])) == (10, 10, 10)
     (index,) = [i for i in range(40) if torch.equal(kernel.view(40, 3, 3)[i], flat[0][0, 0])]
-    torch.testing.assert_close(T.gram(flat[0], part)[0], matrices[index])
+    torch.testing.assert_close(RF.gram_matrices(flat[0], part)[0], matrices[index])
 
 
 def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
@@ -128,7 +128,7 @@ def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
     assert found['condition'] is None
     assert sum(value > 1e-12 for value in found['values']) == 9
     gradient = torch.randn(8, 1, 49, dtype=torch.float64)
-    after = kernel + (gradient @ T.gram(kernel, geo)).view_as(kernel)
+    after = kernel + (gradient @ RF.gram_matrices(kernel, geo)).view_as(kernel)
     assert sum(T.predict(kernel, after, geo)['energy'][:9]) == pytest.approx(1)
 
 
@@ -179,7 +179,7 @@ def test_the_report_says_that_refocusing_adds_two():
         gradient = torch.randn(64, 9, dtype=torch.float64)  # of any shape: the same for both
         kernels['before'][layer] = kernel
         kernels['plain'][layer] = kernel - 1e-3 * gradient.view_as(kernel)
-        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ T.gram(kernel, geo)[0]).view_as(kernel)
+        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ RF.gram_matrices(kernel, geo)[0]).view_as(kernel)
     results = T.measure([KernelSet(name, name, 'plain', each) for name, each in kernels.items()])
     text = theory_report.report(dict(command='c', **results))
     row = next(line for line in text.splitlines() if line.startswith('| refocused | ') and line.endswith('|  |'))

@@ -8,7 +8,7 @@ from refconv_mm.compare.plan_file import read_plan
 from refconv_mm.compare.resolve import arm_config
 from refconv_mm.compare.speed import gram_diagonals
 from refconv_mm.config import is_refocused_config
-from refconv_mm.functional import geometry, unfold_basis
+from refconv_mm.functional import geometry, gram_matrices
 
 from ..conftest import ROOT
 from .conftest import write_plan
@@ -84,8 +84,8 @@ def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_pat
     found = gram_diagonals(config(plan, 'refocused'), str(start))
     assert len(found) == 18
     kernel = torch.load(start)['state_dict']['backbone.layer1.0.conv.0.conv.weight']
-    unfolded = unfold_basis(kernel.double(), geometry(kernel.shape, kernel.shape[0], 3))
-    mean = (unfolded.mT @ unfolded).diagonal(dim1=-2, dim2=-1).mean().item()
+    gram = gram_matrices(kernel, geometry(kernel.shape, kernel.shape[0], 3))
+    mean = gram.diagonal(dim1=-2, dim2=-1).mean().item()
     assert found['backbone.layer1.0.conv.0.conv'] == pytest.approx(mean, rel=1e-9)
     plain, refocused = (config(plan, arm).optim_wrapper.paramwise_cfg.custom_keys for arm in ('speed', 'both'))
     expected = dict(lr_mult=pytest.approx(mean), decay_mult=pytest.approx(1 / mean))

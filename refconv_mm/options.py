@@ -1,0 +1,91 @@
+"""The options of a RefConv layer, and the error of a checkpoint that a layer refuses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from . import functional as RF
+
+FORMS = ('auto', 'update', 'explicit')
+SCOPES = ('group', 'layer')
+
+
+class LoadError(ValueError, RuntimeError):
+    """A checkpoint that a layer refuses.
+
+    A ValueError, as all errors of ours that the user can mend, and a RuntimeError, because that is what
+    callers of `load_state_dict` catch.
+    """
+
+
+@dataclass(frozen=True)
+class RefConvOptions:
+    """How a layer is refocused: what `conv_cfg=dict(type='RefConv', ...)`, `refocus` and `RefocusedBackbone` take.
+
+    Args:
+        map_k: side `m` of the map, odd, at most the kernel's longer side.
+        init: start of the transformation. `'zero'`: the kernel is the basis. `'kaiming'`: the released layer's, which
+            perturbs the kernel at random. `'dirac'`: the identity map, for `identity=False`.
+        identity: False leaves out the `Wb +` term.
+        form: what trains. `'update'`: the update of the kernel, with its gradient multiplied by the Gram matrix.
+            `'explicit'`: the map, as in the released layer. `'auto'` is `'update'`.
+        gain: None as in the paper. A number scales the Gram matrices so that their diagonals average to it; at 1 a
+            refocused kernel moves as fast as a plain one.
+        scope: which slices share a Gram matrix. `'group'`: those of a group, as in the paper. `'layer'`: all of the
+            layer. This is beyond the paper: the released layer would need a map of `n**2` kernels for it. In
+            depthwise layers both are the same.
+
+    Raises:
+        TypeError: `map_k` or `gain` is no number.
+        ValueError: a value that is not among those above; `init` and `identity` that do not fit each other;
+            `form='explicit'` with `scope='layer'`.
+    """
+
+    map_k: int = 3
+    init: str = 'zero'
+    identity: bool = True
+    form: str = 'auto'
+    gain: float | None = None
+    scope: str = 'group'
+
+    def __post_init__(self) -> None:
+        RF.check_map_k(self.map_k)
+        for name, allowed in (('form', FORMS), ('init', tuple(RF.STARTS)), ('scope', SCOPES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {getattr(self, name)!r}')
+        if self.gain is not None:
+            if isinstance(self.gain, bool) or not isinstance(self.gain, int | float):
+                raise TypeError(f'gain must be None or a number, got {self.gain!r}')
+            if not 0 < self.gain < float('inf'):
+                raise ValueError(f'gain must be positive and finite, got {self.gain!r}')
+        if self.start.identity not in (None, self.identity):
+            effect = 'double' if self.identity else 'erase'
+            fitting = [name for name, start in RF.STARTS.items() if start.identity in (None, self.identity)]
+            raise ValueError(
+                f'identity={self.identity} with init={self.init!r} would {effect} the kernel; use one of {fitting}'
+            )
+        if self.form == 'explicit' and self.scope == 'layer':
+            raise ValueError("form='explicit' with scope='layer' would train a map of n**2 kernels; use form='update'")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> RefConvOptions:
+        """Options by name.
+
+        Raises:
+            TypeError: an unknown name; the message has the nearest known one.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f'did you mean {near[0]!r}?' if near else f'there are: {", ".join(known)}'
+                raise TypeError(f'RefConv has no option {name!r}; {hint}')
+        return cls(**options)
+
+    @property
+    def start(self) -> RF.Start:
+        """The entry of `init`."""
+        return RF.STARTS[self.init]
