@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import re
-import tempfile
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from torch import Tensor, nn
 
 from . import compat
 from .config import drop_pretrained, is_refocused_config, plain_config, without_run
+from .files import check_free, write_whole
 from .stored import layer_of
 from .surgery import Report, bare, fuse
 from .verify import FOLDED_TOLERANCE, Comparison, FuseError, compare, example_input
@@ -323,33 +321,3 @@ def write_pair(
     text = checkpoint['meta']['cfg']
     write_whole(paths[1], lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
     return paths
-
-
-def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
-    """Raises before the work begins if a file would be overwritten unasked.
-
-    Raises:
-        FileExistsError: names the first such file.
-    """
-    for name in names:
-        if (out_dir / name).exists() and not force:
-            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another --out-dir or pass --force')
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Calls `write(temporary)` with a file name in the same directory, then renames it: whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

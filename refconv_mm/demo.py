@@ -19,8 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import nn
 
-from .checkpoint import build_model, load_whole, read_checkpoint, write_whole
+from .checkpoint import build_model, load_whole, read_checkpoint
 from .data import make_cityscapes, make_voc
+from .files import write_whole
 from .running import build_runner, runner_for_test, set_init
 from .surgery import trainable
 

@@ -12,7 +12,8 @@ import mmcv.cnn
 from mmengine.config import Config
 from torch import nn
 
-from .checkpoint import Plain, as_plain, build_model, load_whole, write_whole
+from .checkpoint import Plain, as_plain, build_model, load_whole
+from .files import write_whole
 from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
 from .onnx_model import INPUT, RECORD, needed, preprocessing
 from .verify import example_input

@@ -20,8 +20,8 @@ from refconv_mm.checkpoint import (
     load_whole,
     read_checkpoint,
     write_fused,
-    write_whole,
 )
+from refconv_mm.files import write_whole
 from refconv_mm.layer import RefConv2d
 from refconv_mm.surgery import named_refconvs
 from refconv_mm.verify import FuseError, example_input

@@ -9,9 +9,9 @@ from .conftest import ROOT
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'compat', 'functional', 'options', 'stored', 'layer', 'adaptive_padding', 'targets', 'surgery', 'distributed', 'config',
-    'verify', 'checkpoint', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'analysis', 'hooks',
-    'running', 'compare', 'data', 'demo', '__init__',
+    'version', 'versions', 'files', 'console', 'compat', 'functional', 'options', 'stored', 'layer',
+    'adaptive_padding', 'targets', 'surgery', 'distributed', 'config', 'verify', 'checkpoint', 'onnx_model',
+    'onnx_graph', 'export', 'backbone', 'analysis', 'hooks', 'running', 'compare', 'data', 'demo', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

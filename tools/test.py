@@ -13,7 +13,7 @@ from rich import print as rich_print
 
 import refconv_mm  # noqa: F401
 from refconv_mm import running
-from refconv_mm.checkpoint import write_whole
+from refconv_mm.files import write_whole
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:

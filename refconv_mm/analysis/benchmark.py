@@ -45,7 +45,7 @@ def open_model(config: str, folder: Path) -> Config:
     return Config.fromfile(path)
 
 
-def refocused(model: nn.Module, **options: str) -> nn.Module:
+def refocused(model: nn.Module, **options: Any) -> nn.Module:
     """A copy with a refocused backbone (the whole model, where it has none of that name)."""
     model = copy.deepcopy(model)
     refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,12 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from ..console import table
+
 MIB = 2**20
 FORMS = ('explicit', 'update', 'layer')  # the last: scope='layer', in dense nets
 COLOURS = dict(plain='#444444', explicit='#d95f02', update='#1b6ca8', layer='#e7298a', refocused='#7570b3')
 COLOURS |= dict(fused='#1b9e77', folded='#66a61e')
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
-    return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
 
 
 def spread(ratio: Sequence[float] | None, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from rich.progress import Progress, TimeElapsedColumn
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 from . import benchmark
 from .benchmark_report import draw, report
 

@@ -10,8 +10,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..checkpoint import check_free
-from .benchmark_report import MIB, spread, table
+from ..console import table
+from ..files import check_free
+from .benchmark_report import MIB, spread
 from .cost_models import measure, milliseconds, read_models
 from .outputs import COLOURS, write_results
 

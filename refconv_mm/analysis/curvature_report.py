@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy.stats import t
 
-from .benchmark_report import table
+from ..console import table
 from .geometry import UNITS
 from .outputs import checkpoint_list
 from .uncertainty import ratio

@@ -16,12 +16,13 @@ import torch
 from mmengine.config import Config
 from rich.progress import Progress, TaskID, TimeElapsedColumn
 
-from ..checkpoint import check_free, write_whole
+from ..console import progress_display
+from ..files import check_free, write_whole
 from .curvature import Tick, hessians, largest, spectrum, trace
 from .curvature_figure import draw
 from .curvature_report import compare, report
 from .geometry import UNITS, Geometry, make_geometry
-from .outputs import progress_display, write_results
+from .outputs import write_results
 from .sharpness import gradient, sharpness
 from .task_loss import TaskLoss
 from .uncertainty import summary

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 from ..version import __version__
 from .html_page import STYLE, TEMPLATE
 from .html_parts import Block, Picture, blocks_of, figures_of, picture_of

@@ -13,11 +13,11 @@ import numpy as np
 from mmengine.config import Config
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from ..checkpoint import check_free
-from .benchmark_report import table
+from ..console import progress_display, table
+from ..files import check_free
 from .landscape import Plan, PointStore, increases, key_of, reach, sweep
 from .landscape_figure import draw_lines, draw_maps
-from .outputs import checkpoint_list, progress_display, write_results
+from .outputs import checkpoint_list, write_results
 from .task_loss import TaskLoss
 from .weights import read_weights
 

@@ -13,10 +13,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import Progress
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 
 # Okabe and Ito's colours, told apart by the colour-blind; the markers differ too, for print.
 COLOURS = ('#444444', '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00')
@@ -55,12 +53,6 @@ def numbers(axes: Axes, values: Sequence[Sequence[float]], form: str = '{:.2f}',
             light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
             colour = 'black' if light else 'white'
             axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
-
-
-def progress_display(*columns: Any) -> Progress:
-    """rich's progress, wide enough for a log where there is no terminal."""
-    terminal = Console()
-    return Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120))
 
 
 def checkpoint_list(checkpoints: Sequence[Mapping[str, Any]]) -> str:

@@ -12,8 +12,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..checkpoint import check_free
-from .benchmark_report import table
+from ..console import table
+from ..files import check_free
 from .kernels import KernelSet
 from .outputs import MAP, checkpoint_list, depth_axis, short_names, style, write_results
 from .redundancy import MEASURES, RANDOM, measure

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..checkpoint import check_free
-from .benchmark_report import table
+from ..console import table
+from ..files import check_free
 from .kernels import KernelSet
 from .outputs import MAP, checkpoint_list, depth_axis, numbers, short_names, style, write_results
 from .skeleton import REGIONS, WEIGHTINGS, measure

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from ..checkpoint import check_free
-from .benchmark_report import table
+from ..console import table
+from ..files import check_free
 from .kernels import KernelSet
 from .outputs import MAP, checkpoint_list, depth_axis, numbers, style, write_results
 from .theory import MEASURES, measure

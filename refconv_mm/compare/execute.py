@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..analysis.outputs import progress_display
-from ..checkpoint import write_whole
+from ..console import progress_display
+from ..files import write_whole
 from . import identity
 from .book import Book, Prepared, Run
 from .plan import BASELINE

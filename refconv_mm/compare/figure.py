@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import SymmetricalLogLocator
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 from .plan import BASELINE, Plan
 from .report import Line
 

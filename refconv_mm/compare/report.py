@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..analysis.benchmark_report import table as grid
-from ..checkpoint import write_whole
+from ..console import table as grid
+from ..files import write_whole
 from .book import Book, Run
 from .plan import BASELINE, Arm, Point
 from .stats import Difference, Summary, paired, summary

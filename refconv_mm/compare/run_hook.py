@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 from .seeding import derived_seed, seed_all
 
 SECONDS = 'train_seconds'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checkpoint import write_whole
+from ..files import write_whole
 from .book import Book
 from .execute import Executor, Failure, clock, expected_seconds, steps_of, time_left
 from .figure import draw

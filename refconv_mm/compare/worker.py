@@ -21,8 +21,9 @@ import torch
 from mmengine.config import Config
 
 from .. import running
-from ..checkpoint import as_plain, read_checkpoint, write_whole
+from ..checkpoint import as_plain, read_checkpoint
 from ..config import without_run
+from ..files import write_whole
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
 from ..surgery import trainable
 from ..verify import FuseError

@@ -20,7 +20,7 @@ def test_code_counts_but_not_its_comments_nor_what_no_run_uses(tmp_path):
     (package / 'demo.py').write_text('')
     (package / 'compare' / 'report.py').write_text('')
     assert identity.code_hash(package) == before
-    layer.write_text(text.replace("'explicit'", "'update'", 1))
+    layer.write_text(text.replace("chosen, 'plain'", "chosen, 'bare'"))
     assert identity.code_hash(package) != before
     layer.write_text(text)
     (package / 'new.py').write_text('x = 1')

@@ -1,0 +1,21 @@
+"""What people read in a terminal or a report: progress and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+
+def progress_display(*columns: Any) -> Progress:
+    """rich's progress, wide enough for a log where there is no terminal."""
+    terminal = Console()
+    return Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
+    return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
