@@ -136,9 +136,9 @@ class RefConv2d(nn.Conv2d):
         if 'weight' not in self._buffers:  # nn.Module asks while it replaces one by the other
             raise AttributeError('weight')
         trained: Tensor = self.trained
-        if self.metric is not None and trained.requires_grad and torch.is_grad_enabled():
-            basis = self.basis if self.form == 'update' else None
-            trained = RF.preconditioned(trained, self.metric, basis, self.geometry.map_k)
+        update = self.form == 'update'
+        if (update or self.metric is not None) and trained.requires_grad and torch.is_grad_enabled():
+            trained = RF.preconditioned(trained, self.metric, self.basis if update else None, self.geometry.map_k)
         return self._compose(self.basis, trained)
 
     def _compose(self, basis: Tensor, trained: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class RefConv2d(nn.Conv2d):
         factor = 1.0 if basis.is_meta else RF.gain_factor(basis, geo, options.scope, options.gain)
         if self.form == 'update' and (geo.width > 1 or options.scope == 'layer'):
             self.metric = (RF.gram_matrices(basis, geo, options.scope) * factor).to(basis)
-        elif self.form == 'update' or options.gain is not None:
+        elif options.gain is not None:
             self.metric = basis.new_tensor(factor)
 
     @torch.no_grad()
