@@ -172,29 +172,29 @@ def slice_product(grad: Tensor, basis: Tensor, map_k: int) -> Tensor:
     return explicit_update(basis, of_map, slices).view(grad.shape)
 
 
-def preconditioned(parameter: Tensor, metric: Tensor | None, basis: Tensor | None = None, map_k: int = 0) -> Tensor:
-    """The parameter itself, as a view whose gradient is multiplied by a metric on the way back.
+def precondition(kernel: Tensor, metric: Tensor | None, basis: Tensor | None = None, map_k: int = 0) -> None:
+    """Has the gradient of a composed kernel multiplied by a metric, before it reaches what the kernel is composed of.
 
     A hook does it. Of what was tried it costs least (an autograd function that torch.func accepts takes three times as
     long), and compilers, exporters and torch.func see through it.
 
     Args:
-        parameter: an update, `(O, I/g, KH, KW)`, or an explicit map; it requires a gradient.
+        kernel: `(O, I/g, KH, KW)`, a linear function of the trained parameter.
         metric: Gram matrices `(G, KH*KW, KH*KW)`; or a factor, of no dimension; None for the factor 1.
         basis: without matrices: the kernel whose slices are groups of their own; None for the factor alone.
         map_k: `m`, with a basis.
     """
 
     def product(grad: Tensor) -> Tensor:
-        with torch.autocast(grad.device.type, enabled=False):  # as precise as the gradient
-            if metric is not None and metric.ndim:
-                return gram_product(grad, metric)
-            grad = grad if basis is None else slice_product(grad, basis, map_k)
-            return grad if metric is None else grad * metric
+        if torch.is_autocast_enabled(grad.device.type):  # the product is as precise as the gradient
+            with torch.autocast(grad.device.type, enabled=False):
+                return product(grad)
+        if metric is not None and metric.ndim:
+            return gram_product(grad, metric)
+        grad = grad if basis is None else slice_product(grad, basis, map_k)
+        return grad if metric is None else grad * metric
 
-    through = parameter.view_as(parameter)
-    through.register_hook(product)
-    return through
+    kernel.register_hook(product)
 
 
 # -- starts ------------------------------------------------------------------------------------------------
