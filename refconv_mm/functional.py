@@ -17,6 +17,7 @@ gradient by the Gram matrix `U'U`: the same training under SGD (docs/theory.md).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -114,10 +115,18 @@ def gram_matrices(basis: Tensor, geo: Geometry, scope: str = 'group') -> Tensor:
     """
     kh, kw = basis.shape[2:]
     rows = basis.detach().double().reshape(1 if scope == 'layer' else geo.groups, -1, geo.positions)
-    moments = F.pad((rows.mT @ rows).view(-1, kh, kw, kh, kw), [geo.map_k // 2] * 8)
-    side = range(geo.map_k)
-    shifted = (moments[:, y : y + kh, x : x + kw, y : y + kh, x : x + kw] for y in side for x in side)
-    return sum(shifted, torch.zeros((), dtype=rows.dtype, device=rows.device)).reshape(-1, geo.positions, geo.positions)
+    moments = (rows.mT @ rows).view(-1, kh, kw, kh, kw)
+    total, reach = torch.zeros_like(moments), range(-(geo.map_k // 2), geo.map_k // 2 + 1)
+    for dy, dx in itertools.product(reach, reach):
+        (y, yd), (x, xd) = _overlap(kh, dy), _overlap(kw, dx)
+        total[:, y, x, y, x] += moments[:, yd, xd, yd, xd]
+    return total.view(-1, geo.positions, geo.positions)
+
+
+def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+    """The positions `p` on a side for which `p + offset` is on it too, and those `p + offset`."""
+    first, last = max(0, -offset), max(0, size - max(0, offset))
+    return slice(first, last), slice(first + offset, max(first, last) + offset)
 
 
 def mean_diagonal(basis: Tensor, geo: Geometry, scope: str = 'group') -> float:

@@ -201,11 +201,12 @@ class RefConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def to_conv2d(self) -> nn.Conv2d:
-        """A plain convolution with the effective kernel; composed in float64, in this layer's dtype."""
+        """A plain convolution with the effective kernel, in this layer's dtype."""
         with torch.device('meta'):  # no numbers are drawn for a kernel that is about to be written
             conv = self.plain_type(**self.conv_args(self))
-        like = self.basis if self.is_refocused else self.weight
-        conv.weight = nn.Parameter(self.exact_kernel().to(like), self.trained.requires_grad)
+        # A sum is as exact as it can be; the sums of an explicit map are composed in float64.
+        kernel = self.exact_kernel().to(self.basis) if self.form == 'explicit' else self.weight.detach().clone()
+        conv.weight = nn.Parameter(kernel, self.trained.requires_grad)
         if self.bias is not None:
             conv.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
         return conv.train(self.training)
