@@ -1,0 +1,45 @@
+"""Sphinx: the pages of docs/, those of the repository that lie outside, and the API from the docstrings.
+
+Nothing is imported (sphinx-autoapi reads the sources) and nothing is fetched, neither when the site is built nor when it
+is read: furo brings its fonts and scripts. `make docs` builds it with `-W`, so a warning is an error.
+"""
+
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'docs' / '_ext'))
+
+project = 'refconv_mm'
+author = copyright = 'The refconv_mm authors'
+release = version = runpy.run_path(str(ROOT / 'refconv_mm' / 'version.py'))['__version__']
+
+extensions = ['myst_parser', 'sphinx.ext.napoleon', 'autoapi.extension', 'repository_pages', 'public_names']
+exclude_patterns = ['_ext']
+myst_heading_anchors = 4
+default_role = 'code'  # docstrings write names in single backticks
+suppress_warnings = ['myst.strikethrough']
+
+# The pages that lie outside docs/; each has a stub there, which names its place in the table of contents.
+repository_pages = {
+    'contributing': 'CONTRIBUTING.md',
+    'changelog': 'CHANGELOG.md',
+    'security': 'SECURITY.md',
+    **{f'configs/{path.parent.name}': f'configs/{path.parent.name}/README.md' for path in ROOT.glob('configs/*/README.md')},
+}
+
+autoapi_dirs = ['../refconv_mm']
+autoapi_generate_api_docs = False  # the pages under api/ name what they show
+autoapi_options = ['members', 'show-inheritance']
+autoapi_python_class_content = 'class'
+napoleon_use_ivar = True
+public_package = ROOT / 'refconv_mm' / '__init__.py'
+
+html_theme = 'furo'
+html_title = f'refconv_mm {release}'
+html_static_path = ['_static']
+html_css_files = ['site.css']
+html_show_sphinx = False
+html_copy_source = False
+templates_path: list[str] = []
