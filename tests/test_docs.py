@@ -1,5 +1,7 @@
 """The documentation: links lead somewhere, commands exist with their options, scores are those of docs/results.md."""
 
+import contextlib
+import io
 import re
 import runpy
 import sys
@@ -67,34 +69,34 @@ def makefile_targets() -> set[str]:
 @cache
 def options(*command: str) -> set[str]:
     """The options in the help of `tools/X.py [ANALYSIS]` or `refconv [COMMAND]`, asked in this process."""
-    run = command[0]
-    with pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, 'argv', [*command, '--help'])
-        patch.setattr(sys, 'path', [str(ROOT / 'tools'), *sys.path])
-        patch.setattr(sys.stdout, 'write', lambda text: said.append(text) or len(text))
-        try:
-            if run == 'refconv':
+        with pytest.raises(SystemExit) as end:
+            if command[0] == 'refconv':
                 runpy.run_module('refconv_mm', run_name='__main__')
             else:
-                runpy.run_path(str(ROOT / run), run_name='__main__')
-        except SystemExit as end:
-            assert not end.code, f'{" ".join(command)} --help ended with {end.code}'
-    return set(re.findall(r'--[a-z][\w-]*', ''.join(said))) | {'--help'}
+                runpy.run_path(str(ROOT / command[0]), run_name='__main__')
+    assert not end.value.code, f'{" ".join(command)} --help ended with {end.value.code}'
+    return {'--help', *re.findall(r'--[a-z][\w-]*', said.getvalue())}
+
+
+def given_in(words: str) -> set[str]:
+    return set(re.findall(r'(?<!\S)--[a-z][\w-]*', words))
 
 
 def invocations(page: Path) -> list[tuple[tuple[str, ...], set[str]]]:
     """What a page runs: the command to ask for help, and the options that it is given."""
     found = []
     for line in code(page):
-        given = set(re.findall(r'(?<!\S)--[a-z][\w-]*', line))
-        if match := re.search(r'(?:^|\s|/)(?:tools/)?(\w+)\.py(?=\s|$)', line):
-            tool, rest = f'tools/{match[1]}.py', line[match.end() :].split()
-            if 'tools/' in match[0] or line.startswith(f'{match[1]}.py') and (ROOT / tool).is_file():
-                analysis = [word for word in rest[:1] if tool == 'tools/analyse.py' and re.fullmatch('[a-z]+', word)]
-                found.append(((tool, *analysis), given))
-        elif match := re.match(r'(?:\S*/)?refconv(?: ([a-z-]+))?(?=\s|$)', line):
-            found.append((('refconv', match[1]) if match[1] and match[1][0] != '-' else ('refconv',), given))
+        if match := re.search(r'(?:^|\s)(tools/)?(\w+)\.py(?=\s|$)', line):
+            tool, rest = f'tools/{match[2]}.py', line[match.end() :]
+            if match[1] or (not match.start() and (ROOT / tool).is_file()):
+                analysis = re.match(r' ([a-z]+)\b', rest) if tool == 'tools/analyse.py' else None
+                found.append(((tool, *analysis.groups()) if analysis else (tool,), given_in(rest)))
+        elif match := re.match(r'(?:\S*/)?(?:refconv|\S+ -m refconv_mm)(?=\s|$)(?: ([a-z-]*[a-z]))?', line):
+            command = [word for word in match.groups() if word and not word.startswith('-')]
+            found.append((('refconv', *command), given_in(line[match.end() :])))
     return found
 
 
