@@ -4,6 +4,7 @@ Nothing is imported (sphinx-autoapi reads the sources) and nothing is fetched, n
 is read: furo brings its fonts and scripts. `make docs` builds it with `-W`, so a warning is an error.
 """
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ release = version = runpy.run_path(str(ROOT / 'refconv_mm' / 'version.py'))['__v
 extensions = ['myst_parser', 'sphinx.ext.napoleon', 'autoapi.extension', 'repository_pages', 'public_names']
 exclude_patterns = ['_ext']
 myst_heading_anchors = 4
+maximum_signature_line_length = 88
+smartquotes = False  # U'U is no quotation
 default_role = 'code'  # docstrings write names in single backticks
 suppress_warnings = ['myst.strikethrough']
 
@@ -43,3 +46,23 @@ html_css_files = ['site.css']
 html_show_sphinx = False
 html_copy_source = False
 templates_path: list[str] = []
+
+
+ORIGINAL = {}  # docstrings of properties by name, before napoleon
+
+
+def before_napoleon(app, what, name, obj, options, lines):
+    """Escapes `**options` where it is not the first of several arguments, which napoleon does not."""
+    lines[:] = [re.sub(r', \*\*(?=\w+: )', r', \\*\\*', line) for line in lines]
+    ORIGINAL[name] = list(lines)
+
+
+def after_napoleon(app, what, name, obj, options, lines):
+    """Gives properties their summary back: napoleon takes what stands before a colon for the description of a type."""
+    if what == 'property' and not any(line.startswith('Raises:') for line in ORIGINAL[name]):
+        lines[:] = ORIGINAL[name]
+
+
+def setup(app):
+    app.connect('autodoc-process-docstring', before_napoleon, priority=100)
+    app.connect('autodoc-process-docstring', after_napoleon, priority=900)

@@ -22,12 +22,11 @@ def check(app: Sphinx, env: BuildEnvironment) -> None:
     """Warns for every public name that no page describes (the event `env-check-consistency`)."""
     init = Path(app.config.public_package)
     described = env.domains['py'].objects
-    objects = getattr(env, 'autoapi_all_objects', None) or getattr(env, 'autoapi_objects', {})
     for name in public_names(init):
         full = f'{init.parent.name}.{name}'
         if full not in described:
             LOGGER.warning('%s is public and stands on no API page (docs/api)', full)
-        elif full in objects and not objects[full].docstring.strip():
+        elif not env.autoapi_all_objects[full].docstring.strip():
             LOGGER.warning('%s is public and has no docstring', full)
 
 
