@@ -1,7 +1,7 @@
 """Sphinx: the pages of docs/, those of the repository that lie outside, and the API from the docstrings.
 
-Nothing is imported (sphinx-autoapi reads the sources) and nothing is fetched, neither when the site is built nor when it
-is read: furo brings its fonts and scripts. `make docs` builds it with `-W`, so a warning is an error.
+Nothing is imported: sphinx-autoapi reads the sources. Nothing is fetched, neither when the site is built nor when it is
+read: furo brings its styles and scripts, and uses the fonts of the system. For `make docs` a warning is an error.
 """
 
 import re
@@ -20,7 +20,8 @@ extensions = ['myst_parser', 'sphinx.ext.napoleon', 'autoapi.extension', 'reposi
 exclude_patterns = ['_ext']
 myst_heading_anchors = 4
 maximum_signature_line_length = 88
-smartquotes = False  # U'U is no quotation
+smartquotes_action = 'De'  # dashes and dots; the ' of U'U is no quotation mark
+highlight_language = 'text'  # most blocks are commands; the others name their language
 default_role = 'code'  # docstrings write names in single backticks
 suppress_warnings = ['myst.strikethrough']
 
@@ -29,7 +30,10 @@ repository_pages = {
     'contributing': 'CONTRIBUTING.md',
     'changelog': 'CHANGELOG.md',
     'security': 'SECURITY.md',
-    **{f'configs/{path.parent.name}': f'configs/{path.parent.name}/README.md' for path in ROOT.glob('configs/*/README.md')},
+    **{
+        f'configs/{path.parent.name}': f'configs/{path.parent.name}/README.md'
+        for path in ROOT.glob('configs/*/README.md')
+    },
 }
 
 autoapi_dirs = ['../refconv_mm']

@@ -44,7 +44,8 @@ def test_local_links_resolve(page):
 
 @pytest.mark.parametrize('page', PRESENT, ids=name)
 def test_files_that_are_named_exist(page):
-    named = re.findall(r'\b(?:tools|tests|docs|configs|requirements|refconv_mm)/[\w./-]*\w\.(?:py|sh|md|txt|yml)\b', page.read_text())
+    folders = 'tools|tests|docs|configs|requirements|refconv_mm'
+    named = re.findall(rf'\b(?:{folders})/[\w./-]*\w\.(?:py|sh|md|txt|yml)\b', page.read_text())
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
@@ -72,11 +73,9 @@ def options(*command: str) -> set[str]:
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, 'argv', [*command, '--help'])
+        run, what = (runpy.run_module, 'refconv_mm') if command[0] == 'refconv' else (runpy.run_path, ROOT / command[0])
         with pytest.raises(SystemExit) as end:
-            if command[0] == 'refconv':
-                runpy.run_module('refconv_mm', run_name='__main__')
-            else:
-                runpy.run_path(str(ROOT / command[0]), run_name='__main__')
+            run(str(what), run_name='__main__')
     assert not end.value.code, f'{" ".join(command)} --help ended with {end.value.code}'
     return {'--help', *re.findall(r'--[a-z][\w-]*', said.getvalue())}
 

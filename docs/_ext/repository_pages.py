@@ -1,8 +1,8 @@
 """Shows files of the repository that lie outside docs/ as pages of the site, and points links at them.
 
-A stub `docs/NAME.md` stands for each entry of `repository_pages`; its text is replaced by the file's. A relative link is
-first resolved in the repository. If a page of the site shows its target, the link goes to that page. Any other file is
-offered as a download. A link to nothing, or to a folder, is a warning.
+A stub `docs/NAME.md` stands for each entry of `repository_pages`; its text is replaced by the file's. A relative link
+is first resolved in the repository. If a page of the site shows its target, the link goes to that page. Any other file
+is offered as a download. A link to nothing, or to a folder, is a warning.
 """
 
 import os
