@@ -20,7 +20,8 @@ LAYER = {
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
-PLAIN_TOO = ('refconv_mm.compare',)  # registers a backbone that plain configs name (configs/cifar10)
+# What plain configs name too (configs/cifar10).
+PLAIN_TOO = ('refconv_mm.compare', 'refconv_mm.data.small_images')
 _OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 
