@@ -2,14 +2,10 @@
 
 A convolution kernel `(O, I/g, KH, KW)` is read as one image of `n = O * I/g` channels, each a `KH x KW` slice. The
 transformation is a convolution over that image, kernel `m x m`, stride 1, zero padding `m // 2`, in `G = O * I / g**2`
-groups of `g` slices (RefConv, arXiv 2310.10563, section 3):
+groups of `g` slices (RefConv, arXiv 2310.10563, section 3). For one group let `U` be the im2col of its basis,
+`(g*m*m, KH*KW)`, and `F` the map of that convolution as a matrix. The basis is frozen, so `U` is constant:
 
-    Wt = Wb + refocus(Wb)
-
-For one group let `U` be the im2col of its basis, `(g*m*m, KH*KW)`, and `F` the map of that convolution as a matrix. The
-update of the kernel is `D = F U`. The basis is frozen, so `U` is constant, and a step of SGD moves the update by
-
-    dD = -lr (dL/dF) U = -lr (dL/dWt) U'U
+    Wt = Wb + D,   D = F U        a step of SGD moves D by  -lr (dL/dF) U = -lr (dL/dWt) U'U
 
 The *explicit* form trains `F`, as the released layer does. The *update* form trains `D` itself and multiplies its
 gradient by the Gram matrix `U'U`: the same training under SGD (docs/theory.md).
@@ -182,10 +178,9 @@ def slice_product(grad: Tensor, basis: Tensor, map_k: int) -> Tensor:
 
 
 def precondition(kernel: Tensor, metric: Tensor | None, basis: Tensor | None = None, map_k: int = 0) -> None:
-    """Has the gradient of a composed kernel multiplied by a metric, before it reaches what the kernel is composed of.
+    """Has a hook multiply the gradient of a composed kernel by a metric, before it reaches the trained parameter.
 
-    A hook does it. Of what was tried it costs least (an autograd function that torch.func accepts takes three times as
-    long), and compilers, exporters and torch.func see through it.
+    An autograd function that torch.func accepts takes three times as long.
 
     Args:
         kernel: `(O, I/g, KH, KW)`, a linear function of the trained parameter.
