@@ -221,7 +221,7 @@ class Start(NamedTuple):
     """A start of the transformation.
 
     Attributes:
-        rows: makes the rows `first` to `last` of each group's map: `(G, last - first, g*m*m)`; None for zeros.
+        rows: makes rows `first` to `last` of each group's map, `(G, last - first, g*m*m)`; None for zeros.
         random: whether it perturbs the kernel by chance. A layer that stands there untrained is not the plain one.
         identity: what the option `identity` must be for it; None for either.
     """
