@@ -86,7 +86,7 @@ class RefConv2d(nn.Conv2d):
         assert kernel is not None
         self.geometry = RF.geometry(kernel.shape, groups, chosen.map_k)
         self.form = 'explicit' if chosen.form == 'explicit' else 'update'
-        # Drawn only where it is used: with a zero start the rest of the model draws the same numbers as without RefConv.
+        # Drawn only where it is used: with a zero start the rest of the model draws as without RefConv.
         self._seed = int(torch.randint(2**31, ())) if chosen.start.random else 0
         del self._parameters['weight']
         self.register_buffer('weight', kernel.detach())
