@@ -8,6 +8,7 @@ for the sake of a patch would cost every segmentation user seconds.
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from typing import Any
 
@@ -67,6 +68,17 @@ def checkpoint_globals() -> list:
         entries += [(function, f'numpy.core.multiarray.{name}'), (function, f'numpy._core.multiarray.{name}')]
     entries += [(_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')]
     return entries
+
+
+def unpickling_problem(error: pickle.UnpicklingError) -> str:
+    """The predicate of a sentence about a file that torch does not read; only a file that asks for code names it."""
+    wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
+    if wanted is None:
+        return 'is damaged or no PyTorch checkpoint'
+    return (
+        f'holds more than weights and what mmengine stores, and loading it could run code: it asks for '
+        f'{next(filter(None, wanted.groups()))}. If you trust its author, pass --trust.'
+    )
 
 
 def init_dist_without_gpu() -> bool:

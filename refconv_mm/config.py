@@ -20,7 +20,8 @@ LAYER = {
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
-PLAIN_TOO = ('refconv_mm.compare',)  # registers a backbone that plain configs name (configs/cifar10)
+# Imports that plain configs keep: they register SmallImageBackbone (configs/cifar10). The second is that of 0.1.
+PLAIN_TOO = ('refconv_mm.small_image_backbone', 'refconv_mm.compare')
 _OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 

@@ -1,4 +1,4 @@
-"""The options of a RefConv layer, and the error of a checkpoint that a layer refuses."""
+"""The options of a RefConv layer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from . import functional as RF
 
 FORMS = ('auto', 'update', 'explicit')
 SCOPES = ('group', 'layer')
-
-
-class LoadError(ValueError, RuntimeError):
-    """A checkpoint that a layer refuses.
-
-    A ValueError, as all errors of ours that the user can mend, and a RuntimeError, because that is what
-    callers of `load_state_dict` catch.
-    """
 
 
 @dataclass(frozen=True)

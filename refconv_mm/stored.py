@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
 
 from . import functional as RF
-from .options import LoadError
+from .errors import LoadError
 
 # Name of the trained parameter by form and `identity`, and with the basis `Wb` the kernel that it means:
 #   refocus            Wb + D      the update
@@ -30,6 +31,18 @@ def layer_of(key: str) -> str | None:
         if key == name or key.endswith('.' + name):
             return key.removesuffix(name).rstrip('.')
     return None
+
+
+def without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Removes the prefix `module.` of DDP from the keys, as mmengine's loader does."""
+    if not state or not all(key.startswith('module.') for key in state):
+        return state
+    stripped = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
+    metadata = getattr(state, '_metadata', {})
+    stripped._metadata = OrderedDict(  # type: ignore[attr-defined]
+        (key.removeprefix('module').removeprefix('.'), value) for key, value in metadata.items() if key
+    )
+    return stripped
 
 
 def adopt_stored(state: dict[str, Any], prefix: str, form: str, identity: bool, geo: RF.Geometry | None) -> None:

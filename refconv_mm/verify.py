@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from .errors import FuseError
 from .surgery import named_refconvs
 
 # Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that
@@ -18,10 +19,6 @@ LAYER_TOLERANCE = 1e-5
 MODEL_TOLERANCE = 1e-4
 # Folding batch norm rounds once more, where a small running variance can make the factors large.
 FOLDED_TOLERANCE = 1e-3
-
-
-class FuseError(ValueError):
-    """Something that must not be fused, or a fused model that is not the refocused one."""
 
 
 @dataclass
@@ -71,7 +68,7 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Comparison:
+def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Comparison:
     """Runs both models on an input.
 
     Each RefConv layer is also compared on the input that it got, so that errors don't add up unseen; one that
@@ -111,14 +108,23 @@ def compare(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Compariso
         x = seen.get(name)
         if x is None:
             x = torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
-        result.layers[name] = difference(layer(x), plain.get_submodule(name)(x))
+        result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
     got, _ = _outputs(plain, inputs, how)
-    differences = [difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
+    differences = [relative_difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
     result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
     return result
 
 
-def difference(expected: Tensor, got: Tensor) -> float:
+def compare_folded(refocused: nn.Module, fused: nn.Module, folded: nn.Module, inputs: Tensor) -> Comparison:
+    """Compares the layers with those of the fused model, and the whole with the folded model, whose layers differ."""
+    layers = compare_models(refocused, fused, inputs)
+    layers.check()
+    whole = compare_models(refocused, folded, inputs)
+    whole.layers, whole.model_tolerance = layers.layers, FOLDED_TOLERANCE
+    return whole
+
+
+def relative_difference(expected: Tensor, got: Tensor) -> float:
     """Largest difference as a share of the largest expected magnitude; NaN where either is not finite."""
     if expected.shape != got.shape:
         return float('inf')

@@ -62,8 +62,8 @@ def detector(root: Path, work_dir: Path, kind: str = '_refconv', iters: int = 2,
 
 def random_checkpoint(cfg: Config, path: Path) -> Path:
     """A plain checkpoint of a config's model with random weights, as a stand-in for a trained one."""
-    from refconv_mm.checkpoint import build_model
     from refconv_mm.config import plain_config
+    from refconv_mm.models import build_model
 
     model = build_model(plain_config(cfg))
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
@@ -73,7 +73,8 @@ def random_checkpoint(cfg: Config, path: Path) -> Path:
 @pytest.fixture(scope='session')
 def seg_run(city, tmp_path_factory) -> dict:
     """A finished refocused segmentation run of two steps: its config, its work dir and its start."""
-    from refconv_mm.running import build_runner, set_init
+    from refconv_mm.run_settings import set_init
+    from refconv_mm.runners import build_runner
 
     work_dir = tmp_path_factory.mktemp('seg')
     cfg = segmenter(city, work_dir)

@@ -27,9 +27,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from refconv_mm.checkpoint import build_model
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
-from refconv_mm.running import build_runner, leave_process_group, set_init, set_launcher, set_resume
+from refconv_mm.models import build_model
+from refconv_mm.run_settings import set_init, set_launcher, set_resume
+from refconv_mm.runners import build_runner, leave_process_group
 from refconv_mm.surgery import bare, fuse, named_refconvs
 from tests.conftest import detector
 

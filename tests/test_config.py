@@ -2,8 +2,9 @@ import pytest
 from mmengine.config import Config
 
 from refconv_mm import RefConv2d
-from refconv_mm.checkpoint import build_model, fuse_checkpoint, write_fused
+from refconv_mm.checkpoint import fuse_checkpoint, write_fused
 from refconv_mm.config import drop_pretrained, is_refocused_config, plain_config, without_run
+from refconv_mm.models import build_model
 
 from .conftest import ROOT
 
@@ -126,5 +127,5 @@ def test_an_import_that_the_plain_model_needs_stays():
     cfg = Config.fromfile(ROOT / 'configs/cifar10/mobilenet-v2_cifar10.py')
     cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone)
     plain = plain_config(cfg)
-    assert plain.custom_imports.imports == ['refconv_mm.compare']
+    assert plain.custom_imports.imports == ['refconv_mm.small_image_backbone']
     assert plain.model.backbone.type == 'SmallImageBackbone'

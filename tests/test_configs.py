@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm import RefConv2d
-from refconv_mm.checkpoint import build_model
 from refconv_mm.config import plain_config
+from refconv_mm.models import build_model
 from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT

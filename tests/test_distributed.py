@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refconv_mm import refocus
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
-from refconv_mm.running import build_runner
+from refconv_mm.runners import build_runner
 
 from . import equal_worker as worker
 from .conftest import ROOT, detector, random_checkpoint, run

@@ -1,4 +1,4 @@
-"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of DESIGN section 4 that live in the layer."""
+"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of the libraries that concern the layer."""
 
 import copy
 import math
@@ -25,7 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from refconv_mm import RefConv2d
 from refconv_mm import functional as RF
 from refconv_mm.adaptive_padding import RefConv2dAdaptivePadding
-from refconv_mm.options import LoadError, RefConvOptions
+from refconv_mm.errors import LoadError
+from refconv_mm.options import RefConvOptions
 from refconv_mm.stored import TRAINED
 
 from . import naive

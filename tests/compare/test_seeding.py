@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader
 
-from refconv_mm.compare.seeding import SeededDataset, derived_seed, seeded
+from refconv_mm.compare.seeding import SeededDataset, derived_seed, isolated_seed
 from refconv_mm.hooks.seen_data_hook import batch_names, hash_tensors
 
 
@@ -55,7 +55,7 @@ def test_the_model_draws_as_if_the_data_had_not():
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
     expected = torch.rand(2), random.random(), np.random.rand()
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
-    with seeded(5):
+    with isolated_seed(5):
         torch.rand(9), random.random(), np.random.rand(4)
     assert torch.equal(torch.rand(2), expected[0])
     assert (random.random(), np.random.rand()) == expected[1:]
