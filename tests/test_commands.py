@@ -1,7 +1,6 @@
 """The command `refconv`: what it lists, how it ends, and that its commands are those of tools/."""
 
 import importlib.util
-import subprocess
 import sys
 
 import pytest
@@ -85,14 +84,6 @@ except SystemExit:
 
 def test_python_m_runs_the_command():
     assert run('-m', 'refconv_mm', '--version').stdout == f'refconv_mm {refconv_mm.__version__}\n'
-
-
-def test_the_wheel_installs_the_command():
-    text = subprocess.run(
-        [sys.executable, 'setup.py', '--quiet', 'egg_info', '--egg-base', '/tmp'], cwd=ROOT, capture_output=True
-    ).returncode
-    assert text == 0
-    assert 'refconv = refconv_mm.commands:main' in (ROOT / 'setup.py').read_text()
 
 
 # -- the end of a command ----------------------------------------------------------------------------------

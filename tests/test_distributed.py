@@ -203,10 +203,10 @@ def test_an_existing_process_group_is_left_as_it_was():
 def test_what_cannot_be_counted_is_refused():
     with pytest.raises(TypeError, match='list'):
         gradient_bytes([], backward)
-    with pytest.raises(ValueError, match='something to train'):
+    with pytest.raises(ValueError, match='a parameter that requires a gradient'):
         gradient_bytes(conv_net().requires_grad_(False), backward)
     model = conv_net()
     model.add_module('unused', nn.Conv2d(1, 1, 1))
     model.forward = lambda x: nn.Sequential(*model[:3])(x)
-    with pytest.raises(ValueError, match=re.escape('without one: unused.weight, unused.bias')):
+    with pytest.raises(ValueError, match=re.escape('these have none: unused.weight, unused.bias')):
         gradient_bytes(model, backward)

@@ -160,9 +160,13 @@ def test_the_wheel_ships_configs_and_tools_under_mim(tmp_path):
     options = ['--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', str(tmp_path)]
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], check=True, env=dict(os.environ))
     (wheel,) = tmp_path.glob('refconv_mm-*.whl')
-    names = set(zipfile.ZipFile(wheel).namelist())
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
     for file in files:
         if file.startswith(('configs/', 'tools/')):
             assert f'refconv_mm/.mim/{file}' in names
     assert {'refconv_mm/.mim/model-index.yml', 'refconv_mm/py.typed', 'refconv_mm/hooks/refconv_hook.py'} <= names
     assert not any(name.startswith(('tests', 'configs')) for name in names)
+    (entry_points,) = (name for name in names if name.endswith('.dist-info/entry_points.txt'))
+    assert 'refconv = refconv_mm.commands:main' in archive.read(entry_points).decode()
+    assert 'refconv_mm/commands/train.py' in names

@@ -43,8 +43,9 @@ def test_the_code_of_a_run_follows_from_its_imports(package):
     names = set(identity.run_code(package))
     # What trains, fuses, tests and decides the data, and the packages that hold it.
     assert names >= {'__init__.py', 'layer.py', 'functional.py', 'stored.py', 'verify.py', 'runners.py',
-                     'run_settings.py', 'hooks/__init__.py', 'hooks/refconv_hook.py', 'compare/__init__.py', 'compare/single_run.py',
-                     'compare/seeding.py', 'compare/steps_hook.py', 'small_image_backbone.py'}  # fmt: skip
+                     'run_settings.py', 'hooks/__init__.py', 'hooks/refconv_hook.py', 'compare/__init__.py',
+                     'compare/single_run.py', 'compare/seeding.py', 'compare/steps_hook.py',
+                     'small_image_backbone.py'}  # fmt: skip
     # What plans, reports, measures or exports.
     assert not {
         name for name in names if name.startswith(('analysis', 'commands', 'demo', 'export', 'onnx', 'arguments'))

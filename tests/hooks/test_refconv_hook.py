@@ -39,7 +39,7 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
     runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
-    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: its basis was never loaded.*--init') as error:
+    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: the basis was never loaded.*--init') as error:
         runner.train()
     assert str(error.value).count('never loaded') == 18  # every layer concerned
     assert runner.iter == 0
@@ -51,7 +51,7 @@ def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     checkpoint = torch.load(tmp_path / 'start.pth')
     del checkpoint['state_dict']['backbone.layer3.0.conv.1.conv.weight']
     torch.save(checkpoint, tmp_path / 'start.pth')
-    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: its basis was never loaded') as error:
+    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: the basis was never loaded') as error:
         build_runner(cfg).train()
     assert str(error.value).count('never loaded') == 1
 
@@ -87,7 +87,7 @@ def test_a_map_that_the_optimizer_does_not_know_is_noticed():
     refocus(model)
     known = {id(p) for group in optimizer.param_groups for p in group['params']}
     (problem,) = check_layer('0', model[0], known)
-    assert 'the optimizer does not know its refocus' in problem
+    assert 'the optimizer does not have the parameter refocus' in problem
 
 
 def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
@@ -235,7 +235,7 @@ def test_the_log_says_which_weights_are_evaluated():
 def test_a_random_start_is_not_tested(city, tmp_path):
     """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
-    with pytest.raises(ValueError, match=r'18 layers stand at their random start.*fused\.py'):
+    with pytest.raises(ValueError, match=r'18 layers have an untrained random start.*fused\.py'):
         build_runner(cfg).test()
 
 
