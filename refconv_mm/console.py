@@ -10,9 +10,14 @@ from rich.progress import Progress
 
 
 def progress_display(*columns: Any) -> Progress:
-    """rich's progress; without a terminal it has the width of a log."""
-    terminal = Console()
-    return Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120))
+    """rich's progress on the console of a log."""
+    return Progress(*columns, console=log_console())
+
+
+def log_console() -> Console:
+    """rich's console; without a terminal it has the width of a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import mmcv.cnn
 import torch
 from mmengine.config import Config
@@ -83,6 +85,13 @@ def runner_without_weights(cfg: Config) -> Runner:
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
     return build_runner(cfg)
+
+
+def name_run(cfg: Config, name: str) -> None:
+    """Gives a run a name of its own; runners of one process share loggers and visualizers by name."""
+    cfg.experiment_name = f'{name}_{time.time_ns()}'
+    if 'visualizer' in cfg:
+        cfg.visualizer.name = cfg.experiment_name
 
 
 def leave_process_group() -> None:

@@ -60,14 +60,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     finish(module, args, f'refconv {args.command}')
 
 
-def run_tool(name: str, description: str | None) -> NoReturn:
-    """Runs a command from its file in tools/ and exits.
+def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
+    """Runs a command from a file in tools/ and exits.
 
     Args:
-        name: of the command.
-        description: what `--help` prints first; the file's docstring.
+        command: its name, or a module like those of the commands.
+        description: the text that `--help` prints first.
     """
-    module = command_module(name)
+    module = command_module(command) if isinstance(command, str) else command
     parser = argparse.ArgumentParser()
     add_command(parser, module, description)
     args = parser.parse_args()

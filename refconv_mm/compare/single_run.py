@@ -26,7 +26,7 @@ from ..errors import CheckpointError
 from ..files import read_json, write_json, write_text, write_whole
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
 from ..run_settings import set_init, set_resume
-from ..runners import build_runner, check_start, runner_for_checkpoint
+from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
 from .seeding import seed_data
@@ -98,7 +98,7 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     """
     seed = cfg.randomness.seed
     cfg.work_dir = str(folder / 'train')
-    _named(cfg, 'train')
+    name_run(cfg, 'train')
     seed_data(cfg, seed)
     latest = latest_checkpoint(folder / 'train')
     if latest is not None:
@@ -154,18 +154,11 @@ def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
     own = cfg.get('val_dataloader') and cfg.val_dataloader.dataset != cfg.test_dataloader.dataset
     if own and split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    _named(cfg, 'test')
+    name_run(cfg, 'test')
     runner, what = runner_for_checkpoint(cfg, str(folder / 'fused.pth'))
     metrics = runner.test()
     print(f'{split}: {what}: {metrics}', flush=True)
     return {split: metrics} if own else dict(val=metrics, test=metrics)
-
-
-def _named(cfg: Config, name: str) -> None:
-    """Gives a runner its own name; runners of one process share loggers and visualizers by name."""
-    cfg.experiment_name = f'{name}_{time.time_ns()}'
-    if 'visualizer' in cfg:
-        cfg.visualizer.name = cfg.experiment_name
 
 
 def read_curve(work_dir: Path) -> list[dict[str, Any]]:

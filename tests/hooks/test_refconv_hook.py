@@ -61,7 +61,7 @@ def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     (lambda layer: layer.basis[0].fill_(float('inf')), 'not finite'),
     (lambda layer: layer.basis[0].fill_(float('nan')), 'not finite'),
     (lambda layer: setattr(layer, 'basis_source', 'random'), 'never loaded'),
-    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) and started at random"),
+    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) at a random start"),
 ])  # fmt: skip
 def test_each_guard_names_the_layer(spoil, match):
     layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), RefConvOptions(init='kaiming'))
