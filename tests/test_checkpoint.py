@@ -1,4 +1,4 @@
-"""Reading safely, fusing with proof, writing whole or not at all."""
+"""Safe reading, fusing with proof, and complete writing."""
 
 import copy
 import pickle
@@ -98,7 +98,7 @@ def test_a_bare_state_dict_is_a_checkpoint(tmp_path):
 
 
 def test_the_prefix_of_a_wrapper_is_dropped(tmp_path):
-    """As mmengine's loader does; the metadata beside the keys comes along."""
+    """As in mmengine's loader; the metadata of the state dict stays."""
     model = torch.nn.Sequential(RefConv2d(4, 4, 3, groups=4))
     state = torch.nn.ModuleDict(dict(module=model)).state_dict()
     torch.save(dict(state_dict=state), tmp_path / 'x.pth')
@@ -262,7 +262,7 @@ def test_a_transformer_segmenter_fuses_through_the_builder():
 
 
 def _fuse_nudged(model: dict, scope: str) -> None:
-    """Fuses a model whose maps have been moved at random, through the whole proof."""
+    """Fuses a model with random updates, with the whole proof."""
     cfg = Config(dict(default_scope=scope, model=model))
     refocused = build_model(cfg)
     for _, layer in named_refconvs(refocused):
@@ -343,7 +343,7 @@ assert 'refconv_mm' not in sys.modules
 
 
 def test_pickles_of_the_record_are_plain(fused):
-    """Whoever reads fused.pth with `weights_only=True` needs no allow-list."""
+    """`weights_only=True` reads fused.pth without an allow-list."""
     assert pickle.loads(pickle.dumps(fused.checkpoint['meta'])) == fused.checkpoint['meta']
 
 

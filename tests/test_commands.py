@@ -1,4 +1,4 @@
-"""The command `refconv`: what it lists, how it ends, and that its commands are those of tools/."""
+"""The command `refconv`: its help, its exit codes and messages, and its commands, which the tools share."""
 
 import importlib.util
 import sys
@@ -146,7 +146,7 @@ def refused():
 
 
 def refused_on_the_way():
-    """As upstream code does that wraps errors in its own."""
+    """As upstream code that wraps our errors in its own."""
     try:
         refconv_mm.RefConvOptions.of(dict(no_such=1))
     except TypeError as error:

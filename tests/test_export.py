@@ -1,4 +1,4 @@
-"""A checkpoint becomes an ONNX model that computes the same, says what it is, and is tested as the checkpoint is."""
+"""The ONNX model of a checkpoint computes the same, has a record, and is tested like the checkpoint."""
 
 import collections
 import copy
@@ -82,7 +82,7 @@ def tiny_detector(voc, work_dir) -> Config:
         backbone=resnet('mmdet', (1, 2, 3)),
         neck=dict(type='FPN', in_channels=[16, 32, 64], out_channels=8, num_outs=3),
         bbox_head=dict(head, anchor_generator=anchors),
-        # All boxes count: a detector of random weights is sure of none.
+        # All boxes count: a detector with random weights has low scores only.
         test_cfg=dict(nms_pre=50, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=20),
     )
     return cfg
@@ -266,7 +266,7 @@ def test_a_checkpoint_that_was_folded_before_is_exported(tmp_path):
 
 
 class ToyNet(nn.Module):
-    """Two convolutions; what the others below derive from."""
+    """Two convolutions; the base of the nets below."""
 
     def __init__(self, conv_cfg=None):
         super().__init__()
@@ -280,7 +280,7 @@ class ToyNet(nn.Module):
 
 
 class ToyTwice(ToyNet):
-    """One layer at two places, as the heads of detectors are at each level."""
+    """One layer used twice, as the heads of detectors at each level."""
 
     def forward(self, x):
         x = self.stem(x)
@@ -311,7 +311,7 @@ class ToyPosition(ToyNet):
 
 
 class ToyRounded(ToyNet):
-    """Windows of a batch counted as Swin counts them: torch takes the result for a constant and says nothing."""
+    """Counts the windows of a batch as Swin does: torch treats the count as a constant without a message."""
 
     def forward(self, x):
         (x,) = super().forward(x)
@@ -319,7 +319,7 @@ class ToyRounded(ToyNet):
 
 
 class ToyMultiple(ToyNet):
-    """Takes multiples of 32 only, as U-Nets do."""
+    """Takes only multiples of 32, as U-Nets do."""
 
     def forward(self, x):
         assert not any(side % 32 for side in x.shape[2:]), f'sides of {tuple(x.shape[2:])} should be multiples of 32'
@@ -327,7 +327,7 @@ class ToyMultiple(ToyNet):
 
 
 class ToyInt(ToyNet):
-    """Something among the raw outputs that is no tensor."""
+    """A raw output that is not a tensor."""
 
     def forward(self, x):
         return (*super().forward(x), 3)
@@ -367,7 +367,7 @@ def test_a_size_that_the_graph_fixes_is_found_by_running_another():
 
 
 def test_a_fixed_size_is_the_one_that_the_config_tests_with():
-    """And not the smaller one that a dynamic graph is traced with."""
+    """Not the smaller size that a dynamic graph is traced with."""
     cfg = toy_config(dict(type='ToyPosition', size=(48, 96), conv_cfg=dict(REFCONV)))
     cfg.test_pipeline = [dict(type='Resize', scale=(768, 384))]
     exported = export_checkpoint(cfg, checkpoint_of(cfg))
@@ -542,7 +542,7 @@ def test_a_classifier_has_the_metrics_of_its_checkpoint(cls, tmp_path):
     scores, wanted = (torch.stack([sample.pred_score for sample in p]) for p in (got, expected))
     torch.testing.assert_close(scores, wanted, rtol=1e-4, atol=1e-5)
     other = torch.stack([sample.pred_score for sample in cls.tested(spoiled_copy(cls, tmp_path / 'x.onnx'))[1]])
-    assert (other - wanted).abs().max() > 1e-3  # it is the graph that was tested
+    assert (other - wanted).abs().max() > 1e-3  # the graph was tested, not the model
 
 
 def test_a_segmenter_has_the_metrics_of_its_checkpoint(seg, tmp_path):

@@ -1,4 +1,4 @@
-"""Imports run downward only, and the package names mmengine and mmcv but no library built on them."""
+"""Imports run downward only, and the package imports mmengine and mmcv but no library built on them."""
 
 import ast
 from pathlib import Path

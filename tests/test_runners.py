@@ -35,7 +35,7 @@ def fused_files(seg_run, tmp_path_factory):
 
 def score(cfg, path, **options):
     runner, what = runner_for_test(cfg, str(path), **options)
-    assert not named_refconvs(runner.model)  # what is tested is plain
+    assert not named_refconvs(runner.model)  # the tested model is plain
     return runner.test()['mIoU'], what
 
 
@@ -52,7 +52,7 @@ def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_fi
     assert in_memory == from_file == under_refocused
     _, what = score(segmenter(city, seg_run['work_dir'], '_control'), seg_run['start'])
     assert what == 'a plain checkpoint, as it is (trained weights)'
-    # What was compared is not the start; two steps need not show in the mIoU of a random net.
+    # The compared weights differ from the start, even if two steps do not change the mIoU of a random net.
     before, after = (read_checkpoint(path)['state_dict'] for path in (seg_run['start'], fused))
     assert (before['backbone.conv1.conv.weight'] - after['backbone.conv1.conv.weight']).abs().max() > 1e-6
 
@@ -91,7 +91,7 @@ def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
 
 
 def test_a_start_that_fills_too_little_is_refused(tmp_path):
-    """mmdet's and mmpretrain's MobileNetV2 differ in their names; loading either into the other fills the stem only."""
+    """The MobileNetV2 of mmdet and of mmpretrain have different names; each fills only the stem of the other."""
     model = nn.ModuleDict(
         dict(backbone=nn.Sequential(*[nn.Conv2d(2, 2, 3) for _ in range(4)]), head=nn.Conv2d(2, 2, 1))
     )
@@ -131,7 +131,9 @@ def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatc
     with pytest.raises(CheckpointError, match=r'argparse\.Namespace.*--trust'):
         set_init(cfg, str(tmp_path / 'ns.pth'))
     set_init(cfg, str(tmp_path / 'ns.pth'), trust=True)
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'])  # undone
+    monkeypatch.setenv(
+        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
+    )  # so that monkeypatch restores it
     runner = build_runner(cfg)
     runner.load_or_resume()
     assert all(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(runner.model))

@@ -116,7 +116,7 @@ def is_for_users(error: BaseException) -> bool:
     cause: BaseException | None = error
     while cause is not None:
         for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
-            if Path(frame.filename).is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
+            if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
                 return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -1,4 +1,4 @@
-"""A plan on the made streets, and runs in the test's own process, which saves the imports."""
+"""A plan on the generated streets, and runs in the process of the test, which saves the imports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ budget = dict(steps={steps}, save_every={every})
 
 
 class InProcess:
-    """Stands in for the process of a run."""
+    """Replaces the process of a run."""
 
     started: list[str]
 
@@ -72,7 +72,7 @@ class InProcess:
 
 @pytest.fixture
 def inside(monkeypatch) -> list[str]:
-    """Runs happen in this process; the list gets the folder of each that is started."""
+    """Makes runs happen in this process; returns the list of the folders of started runs."""
     InProcess.started = []
     monkeypatch.setattr(executor, 'Popen', InProcess)
     monkeypatch.setattr(executor, 'POLL', 0.0)

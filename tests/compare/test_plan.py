@@ -1,4 +1,4 @@
-"""Plans: what is refused, and with which words; and the configs that come of them."""
+"""Plans: the errors of bad ones, and the configs of good ones."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_an_arm_differs_from_the_control_in_what_it_says(city, tmp_path):
     assert refocused._cfg_dict.to_dict() == control._cfg_dict.to_dict()
     assert control.randomness == dict(seed=7, deterministic=False)
     assert control.train_cfg.max_iters == 2
-    # A further round has draws of its own, and both of its arms the same.
+    # A further round has its own seed, the same for both of its arms.
     assert config(plan, 'control2', 7).randomness == config(plan, 'refocused2', 7).randomness != control.randomness
 
 

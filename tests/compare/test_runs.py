@@ -1,4 +1,4 @@
-"""Plans end to end on the made streets: once, resumed, refused where the data differ."""
+"""Plans from start to report on the generated streets: complete, resumed, and refused if the data differ."""
 
 import json
 import os
@@ -45,20 +45,20 @@ def test_two_arms_two_rounds_two_seeds(city, tmp_path, inside):
     assert set(results[Run('streets', 'refocused', 1)]) == RECORD
     _first_and_second_round(plan_runs, results)
     _report(plan_runs, out)
-    # Nothing twice: a new plan_runs, as a new process has it, finds everything done.
+    # Nothing runs twice: a new PlanRuns, as in a new process, finds everything done.
     again = open_runs(plan, out)
     assert run_missing(again, 1, 1) == []
     assert len(inside) == 8
     assert list_runs(again, 1).endswith('0 runs to do')
-    # Another setting is another run, in a folder of its own; what it does not touch stays done.
+    # Another setting makes another run in its own folder; the other runs stay done.
     changed = write_plan(tmp_path, city, 'control=dict(), refocused=dict(refocus=dict(gain=1.0))')
     other = open_runs(changed, out)
     text = list_runs(other, 1)
     assert 'done     streets/control/seed 0' in text
     assert 'to run   streets/refocused/seed 0: 2 steps, about 1 min; a run of this name has another config' in text
-    # So are another start and another code.
+    # So does another start.
     torch.save({'state_dict': {**read_checkpoint(tmp_path / 'start.pth')['state_dict']}}, tmp_path / 'start.pth')
-    assert 'done     streets/control/seed 0' in list_runs(open_runs(changed, out), 1)  # the same weights, saved anew
+    assert 'done     streets/control/seed 0' in list_runs(open_runs(changed, out), 1)  # the same weights, saved again
     state = read_checkpoint(tmp_path / 'start.pth')['state_dict']
     state['backbone.conv1.conv.weight'] += 1
     torch.save({'state_dict': state}, tmp_path / 'start.pth')
@@ -70,7 +70,7 @@ def _first_and_second_round(plan_runs, results):
         first, second, third, fourth = (
             results[Run('streets', arm, seed)] for arm in ('control', 'refocused', 'control2', 'refocused2')
         )
-        # The random start of the maps drew numbers; order, augmentation and steps are equal all the same.
+        # The random start of the updates drew numbers, and yet order, augmentation and steps are equal.
         assert first['data'] == second['data'] != third['data'] == fourth['data']
         assert first['data']['steps'] == first['steps'] == 2
         assert first['weights'] != second['weights']
@@ -110,7 +110,7 @@ def _report(plan_runs, out):
 
 
 def test_an_arm_with_other_data_is_refused(city, tmp_path, inside):
-    """For instance one whose pipeline flips differently: that is no comparison of training."""
+    """For instance an arm whose pipeline flips differently."""
     arms = "control=dict(), flipped={'train_dataloader.dataset.pipeline.4.prob': 1.0}"
     plan_runs = open_runs(write_plan(tmp_path, city, arms, seeds='[0]'), tmp_path / 'out')
     assert run_missing(plan_runs, 1, 1) == []
@@ -129,7 +129,7 @@ def test_a_failure_stops_only_what_starts_from_it(city, tmp_path, inside):
     assert 'Traceback' in failures['odd'].log.read_text()
     assert failures['after'].reason == 'waits for a run that failed'
     assert "no 'modle'" in failures['broken'].reason
-    # Divergence is a result, and no failure; it is not tried again.
+    # Divergence is a result and not a failure; the run is not repeated.
     assert 'the loss is' in plan_runs.result(Run('streets', 'wild', 0))['diverged']
     write_report(plan_runs, '')
     assert '| wild | 1 (1 diverged) |' in (tmp_path / 'out/report.md').read_text()
@@ -167,7 +167,7 @@ def test_tuning_is_equal_for_all_and_chooses_on_the_validation_split(city, tmp_p
     assert table[1].scores == {0: 2.0, 1: 2.0}
     write_report(plan_runs, '')
     assert '| control | 3.075 | **5.075** | 4.075 |' in (tmp_path / 'out/report.md').read_text()
-    # Without the grid the config says 0.2: those are the same runs.
+    # Without the grid the config has 0.2: the runs are the same.
     assert run_missing(open_runs(plan, tmp_path / 'out', tuned=False), 1, 1) == []
     assert len(inside) == 12 + 4
 
@@ -182,7 +182,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(city, tmp_path):
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     folder = tmp_path / 'killed/streets/refocused'
     deadline = time.monotonic() + 120
-    while not list(folder.glob('*/train/iter_4.pth')):  # cut short perhaps; iter_2 is whole
+    while not list(folder.glob('*/train/iter_4.pth')):  # this one may be incomplete; iter_2 is complete
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)

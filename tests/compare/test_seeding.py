@@ -1,4 +1,4 @@
-"""Data as a function of seed and place, whatever else draws; and the hook that proves it."""
+"""Data depend on seed and place only, and the hook that hashes them."""
 
 import random
 
@@ -48,7 +48,7 @@ def test_the_draws_follow_from_seed_and_place_alone():
     assert epoch(1, workers=0) != first
     again = epoch(0, workers=0, number=1)
     drawn = [{tuple(sample[1:]) for sample in samples} for samples in (first, again)]
-    assert not drawn[0] & drawn[1]  # another epoch draws anew
+    assert not drawn[0] & drawn[1]  # another epoch draws other numbers
 
 
 def test_the_model_draws_as_if_the_data_had_not():

@@ -1,4 +1,4 @@
-"""RefConvHook in real runs of mmengine's Runner: what it refuses, what it measures with, what it writes."""
+"""RefConvHook in runs of mmengine's Runner: its checks, the weights that it evaluates, the files that it writes."""
 
 import copy
 import re
@@ -46,7 +46,7 @@ def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city,
 
 
 def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
-    """Loading is not strict by default: the layer would train on random numbers in silence."""
+    """Loading is not strict by default: the layer would train on a random basis without a message."""
     cfg = ready(segmenter(city, tmp_path), tmp_path)
     checkpoint = torch.load(tmp_path / 'start.pth')
     del checkpoint['state_dict']['backbone.layer3.0.conv.1.conv.weight']
@@ -91,7 +91,7 @@ def test_a_map_that_the_optimizer_does_not_know_is_noticed():
 
 
 def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
-    """mmseg's segmentor writes `pretrained` into its config: what is built from that config again would fail."""
+    """mmseg's segmentor writes `pretrained` into its config, and a second build from that config would fail."""
     cfg = segmenter(city, tmp_path, iters=1)
     state = torch.load(random_checkpoint(cfg, tmp_path / 'start.pth'))['state_dict']
     backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
@@ -299,11 +299,11 @@ def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
     cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
     with pytest.raises(ValueError, match='started at random') as error:
         build_runner(cfg).train()
-    assert str(error.value).count('started at random') == 2  # conv1 and layer1
+    assert str(error.value).count('at a random start') == 2  # conv1 and layer1
 
 
 def test_amp_trains_in_bfloat16(city, tmp_path, monkeypatch):
-    """mmengine's AmpOptimWrapper wants a GPU; its autocast also knows the CPU."""
+    """mmengine's AmpOptimWrapper needs a GPU; its autocast also works on the CPU."""
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     cfg = segmenter(city, tmp_path, **{'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'})
     runner = build_runner(ready(cfg, tmp_path))
