@@ -49,7 +49,7 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(f'{path} {compat.unpickling_problem(error)}') from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(f'{path} is damaged or no PyTorch checkpoint: {error}') from error
+        raise CheckpointError(f'{path} is damaged or not a PyTorch checkpoint: {error}') from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint with a state_dict')
     if 'state_dict' not in checkpoint:

@@ -73,7 +73,7 @@ def unpickling_problem(error: pickle.UnpicklingError) -> str:
     """Why torch does not read a file, as the predicate of a sentence; torch names the code that a file asks for."""
     wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
     if wanted is None:
-        return 'is damaged or no PyTorch checkpoint'
+        return 'is damaged or not a PyTorch checkpoint'
     return (
         f'holds more than weights and what mmengine stores, and loading it could run code: it asks for '
         f'{next(filter(None, wanted.groups()))}. If you trust its author, pass --trust.'

@@ -155,7 +155,7 @@ class OnnxModel:
         try:
             session = open_session(str(path))
         except Exception as error:  # onnxruntime's own classes have no nearer base
-            raise CheckpointError(f'{path} is damaged or no ONNX model: {error}') from error
+            raise CheckpointError(f'{path} is damaged or not an ONNX model: {error}') from error
         try:
             record = json.loads(session.get_modelmeta().custom_metadata_map[RECORD])
             missing = [key for key in _NEEDED if key not in record]

@@ -97,7 +97,7 @@ def test_python_m_runs_the_command():
         (('test', 'no.py', 'no.pth'), 'refconv test: error: no config at no.py\n'),
         (('check-data', 'no.py'), 'refconv check-data: error: no config at no.py\n'),
         (('export', 'no.py', 'no.pth', 'x.txt'), 'refconv export: error: x.txt does not end with .onnx'),
-        (('compare', 'no.py'), 'refconv compare: error: '),
+        (('compare', 'no.py'), 'refconv compare: error: no plan at no.py\n'),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(words, message, refconv, tmp_path, monkeypatch):

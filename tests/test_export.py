@@ -595,7 +595,7 @@ def test_files_that_are_not_ours_are_refused(cls, tmp_path):
         runner_for_test(cls.cfg, str(tmp_path / 'nowhere.onnx'))
     path = tmp_path / 'x.onnx'
     path.write_bytes(cls.path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match='damaged or no ONNX model'):
+    with pytest.raises(CheckpointError, match='damaged or not an ONNX model'):
         runner_for_test(cls.cfg, str(path))
     value = helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
     out = helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])

@@ -146,5 +146,5 @@ def find_file(plan: Plan, path: str) -> str:
     candidates = [plan.path.parent / path, Path(path)]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        raise FileNotFoundError(f'{plan.path}: there is no {" nor ".join(map(str, candidates))}')
+        raise FileNotFoundError(f'{plan.path}: there is neither {" nor ".join(map(str, candidates))}')
     return str(found)

@@ -27,8 +27,9 @@ def read_plan(
         FileNotFoundError: the plan, or a config or checkpoint that it names, does not exist.
         ValueError: a key of the plan is missing, unknown or contradicts another; the message names the place.
     """
-    cfg = Config.fromfile(path)
-    values = cfg._cfg_dict.to_dict()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no plan at {path}')
+    values = Config.fromfile(path)._cfg_dict.to_dict()
     where = str(path)
     for name in ('tasks', 'arms', 'seeds'):
         if not values.get(name):

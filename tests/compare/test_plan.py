@@ -22,7 +22,7 @@ from .conftest import write_plan
         (", metric='mIoU'", '', r'tasks\.streets needs metric'),
         ("metric='mIoU'", "metric='mIoU', metrik=1", r"tasks\.streets: unknown \['metrik'\]"),
         ("baseline=dict(checkpoint='start.pth')", 'baseline=dict(seed=1)', 'a checkpoint, or a config'),
-        ("'start.pth'", "'no.pth'", r'there is no .*no\.pth'),
+        ("'start.pth'", "'no.pth'", r'there is neither .*no\.pth nor .*no\.pth'),
         ('steps=2', 'steps=0', 'steps must be at least 1'),
         ('steps=2', "steps=2, schedule='step'", 'schedule must be one of'),
         ('control=dict(),', 'baseline=dict(),', "cannot be called 'baseline'"),
