@@ -182,7 +182,7 @@ def test_random_starts_of_both_forms_have_one_distribution():
     (dict(scope='net'), ValueError, 'scope'),
     (dict(scope='layer', form='explicit'), ValueError, 'n\\*\\*2'),
     (dict(gian=1.0), TypeError, "no option 'gian'; did you mean 'gain'"),
-    (dict(wild=1.0), TypeError, 'there are: map_k, init'),
+    (dict(wild=1.0), TypeError, 'the options are map_k, init'),
     (dict(gain=0), ValueError, 'gain'),
     (dict(gain=math.inf), ValueError, 'gain'),
     (dict(gain='big'), TypeError, 'gain'),
