@@ -135,18 +135,17 @@ class RefConv2d(nn.Conv2d):
             return plain
         if 'weight' not in self._buffers:  # nn.Module asks while it replaces one by the other
             raise AttributeError('weight')
-        trained: Tensor = self.trained
-        if self.metric is not None and trained.requires_grad and torch.is_grad_enabled():
-            basis = self.basis if self.form == 'update' else None
-            trained = RF.preconditioned(trained, self.metric, basis, self.geometry.map_k)
-        return self._compose(self.basis, trained)
+        kernel, update = self._compose(self.basis, self.trained), self.form == 'update'
+        if kernel.requires_grad and (update or self.metric is not None):
+            RF.precondition(kernel, self.metric, self.basis if update else None, self.options.map_k)
+        return kernel
 
     def _compose(self, basis: Tensor, trained: Tensor) -> Tensor:
         if self.form == 'explicit':
             # Autocast would round the update to half precision. The kernel is rounded once, by the convolution.
             with torch.autocast(basis.device.type, enabled=False):
                 trained = RF.explicit_update(basis, trained, self.geometry.groups).view_as(basis)
-        return basis + trained if self.options.identity else trained
+        return basis + trained if self.options.identity else trained.view_as(trained)
 
     def exact_kernel(self) -> Tensor:
         """The effective kernel composed in float64, detached."""
@@ -177,7 +176,7 @@ class RefConv2d(nn.Conv2d):
         factor = 1.0 if basis.is_meta else RF.gain_factor(basis, geo, options.scope, options.gain)
         if self.form == 'update' and (geo.width > 1 or options.scope == 'layer'):
             self.metric = (RF.gram_matrices(basis, geo, options.scope) * factor).to(basis)
-        elif self.form == 'update' or options.gain is not None:
+        elif options.gain is not None:
             self.metric = basis.new_tensor(factor)
 
     @torch.no_grad()

@@ -50,8 +50,8 @@ def test_help_and_version(refconv):
 
 @pytest.mark.parametrize('name', commands.COMMANDS)
 def test_every_command_explains_itself(name, refconv):
-    if importlib.util.find_spec(f'refconv_mm.{commands.COMMANDS[name][0]}') is None:
-        pytest.skip('the analyses are not there yet')
+    if name == 'analyse' and importlib.util.find_spec('refconv_mm.analysis.driver') is None:
+        pytest.skip('the driver of the analyses is not merged yet')
     code, said, _ = refconv(name, '--help')
     assert code == 0
     assert f'usage: refconv {name}' in said
@@ -70,7 +70,7 @@ def test_a_tool_and_its_command_have_the_same_options(name, refconv, monkeypatch
 
 
 def test_help_imports_no_command():
-    names = [f'refconv_mm.{module}' for module, _ in commands.COMMANDS.values()]
+    names = [f'refconv_mm.commands.{module}' for module, _ in commands.COMMANDS.values()]
     code = f"""
 import sys
 from refconv_mm.commands import main

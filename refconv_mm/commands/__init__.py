@@ -1,8 +1,7 @@
 """The command `refconv`: one module for each of its commands, imported when the command is chosen.
 
-A module of a command has `add_arguments(parser)` and `run(args)`, which returns the exit code (None for 0). In place
-of the first it may have `add_parser(subparsers)`, and it may have `INTERRUPTED`, the line that is printed after Ctrl-C.
-The files in tools/ run the same modules.
+A module of a command has `add_arguments(parser)` and `run(args)`, which returns the exit code (None for 0); it may
+have `INTERRUPTED`, the line that is printed after Ctrl-C. The files in tools/ run the same modules.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from typing import NoReturn
 
 from ..version import __version__
 
-# name: (module in the package, what the command does)
+# name: (module in this package, what the command does)
 COMMANDS = {
-    'train': ('commands.train', 'train a config, refocused or plain'),
-    'test': ('commands.test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
-    'fuse': ('commands.fuse', 'write a refocused checkpoint as a plain one'),
-    'export': ('commands.export', 'write a checkpoint as an ONNX model'),
-    'check-data': ('commands.check_data', 'list the faults in the data sets of a config'),
-    'compare': ('commands.compare', 'train the arms of a plan from the same start and compare them'),
-    'analyse': ('analysis.driver', 'measure what refocusing changed in kernels and loss'),
-    'report': ('commands.report', 'put the analyses of a directory on one HTML page'),
+    'train': ('train', 'train a config, refocused or plain'),
+    'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
+    'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
+    'export': ('export', 'write a checkpoint as an ONNX model'),
+    'check-data': ('check_data', 'list the faults in the data sets of a config'),
+    'compare': ('compare', 'train the arms of a plan from the same start and compare them'),
+    'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
+    'report': ('report', 'put the analyses of a directory on one HTML page'),
 }
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -48,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     for name, (_, text) in COMMANDS.items():
         if name == chosen:
             module = command_module(name)
-            if hasattr(module, 'add_parser'):
-                module.add_parser(subparsers)
-            else:
-                add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
+            add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
         else:
             subparsers.add_parser(name, help=text, add_help=False)
     args = parser.parse_args(words)
@@ -77,7 +73,7 @@ def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
 
 def command_module(name: str) -> ModuleType:
     """The module of a command."""
-    return importlib.import_module(f'..{COMMANDS[name][0]}', __name__)
+    return importlib.import_module(f'.{COMMANDS[name][0]}', __name__)
 
 
 def add_command(parser: argparse.ArgumentParser, module: ModuleType, description: str | None) -> None:

@@ -5,6 +5,7 @@ The import registers the types that the configs of runs name. Configs of version
 """
 
 from ..small_image_backbone import build_small_image_backbone
+from .metrics import OtherMetricHook
 from .seeding import NumberedSampler, SeededDataset
 
-__all__ = ['NumberedSampler', 'SeededDataset', 'build_small_image_backbone']
+__all__ = ['NumberedSampler', 'OtherMetricHook', 'SeededDataset', 'build_small_image_backbone']

@@ -1,0 +1,59 @@
+"""Other matrices in the Gram matrix' place: the same speed, other directions; branches by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from refconv_mm import refocus
+from refconv_mm.compare.metrics import METRICS, OtherMetricHook, branch_metric, turned
+
+
+def refocused(**options) -> nn.Sequential:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+    refocus(model, **options)
+    return model
+
+
+def test_a_turned_matrix_has_the_eigenvalues_and_other_eigenvectors():
+    gram = refocused()[1].metric
+    other = turned(gram, seed=3)
+    torch.testing.assert_close(torch.linalg.eigvalsh(other), torch.linalg.eigvalsh(gram), rtol=1e-4, atol=1e-5)
+    assert (other - gram).abs().max() > 0.1 * gram.abs().max()
+    assert torch.equal(other, turned(gram, seed=3))
+    assert not torch.allclose(other, turned(gram, seed=4))
+
+
+def test_branches_are_the_gradients_of_their_kernels():
+    """A kernel that is a sum of branches moves, in a step of SGD, by the sum of the branches' steps."""
+    layer = refocused()[1]
+    row, column = torch.zeros(3, 3), torch.zeros(3, 3)
+    row[1], column[:, 1] = 1, 1
+    centre = row * column
+    for metric, masks in (('acnet', [row, column]), ('repvgg', [centre]), ('identity', [])):
+        branches = [torch.zeros(8, 1, 3, 3, requires_grad=True) for _ in range(1 + len(masks))]
+        kernel = sum((b * m for b, m in zip(branches[1:], masks, strict=True)), branches[0])
+        gradient = torch.randn(8, 1, 3, 3)
+        (kernel * gradient).sum().backward()
+        step = branches[0].grad + sum(b.grad * m for b, m in zip(branches[1:], masks, strict=True))
+        product = (gradient.flatten(1) @ branch_metric(layer, metric)[0].float()).view_as(gradient)
+        torch.testing.assert_close(product, step)
+
+
+@pytest.mark.parametrize('metric', METRICS)
+def test_the_hook_sets_the_matrices_of_a_run(metric):
+    model = refocused(gain=1.0)
+    stem, own = model[0].metric.clone(), model[1].metric.clone()
+    OtherMetricHook(metric).before_train(SimpleNamespace(model=model))
+    assert not torch.equal(model[1].metric, own)
+    assert torch.equal(model[0].metric, stem) == (metric == 'turned')
+    model(torch.randn(1, 3, 8, 8)).sum().backward()
+    assert all(layer.refocus.grad.any() for layer in model)
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(ValueError, match='metric must be one of'):
+        OtherMetricHook('gram')
+    with pytest.raises(ValueError, match=r"1: OtherMetricHook needs form='update'|0: OtherMetricHook needs"):
+        OtherMetricHook('turned').before_train(SimpleNamespace(model=refocused(form='explicit')))
