@@ -20,7 +20,7 @@ from .config import is_refocused_config, plain_config, without_run
 from .errors import CheckpointError, FuseError
 from .files import check_free, write_text, write_whole
 from .models import build_model, load_whole
-from .stored import layer_of, without_wrapper
+from .stored import is_refocused_state, without_wrapper
 from .surgery import Report, fuse
 from .verify import Comparison, compare_folded, compare_models, example_input
 from .version import __version__
@@ -59,11 +59,6 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     checkpoint.setdefault('meta', {})
     checkpoint['state_dict'] = without_wrapper(checkpoint['state_dict'])
     return checkpoint
-
-
-def is_refocused_state(state_dict: dict[str, Tensor]) -> bool:
-    """Whether a state dict holds trained parameters of RefConv layers."""
-    return any(layer_of(key) is not None for key in state_dict)
 
 
 def choose_weights(checkpoint: dict[str, Any], ema: bool | None = None) -> tuple[dict[str, Tensor], str]:
@@ -140,18 +135,7 @@ def fuse_checkpoint(
     """
     state, weights = choose_weights(checkpoint, ema)
     meta, name = dict(checkpoint.get('meta') or {}), source or 'the checkpoint'
-    if (meta.get('refconv') or {}).get('fused'):
-        raise FuseError(f'{name} is fused already; test it with the config written beside it')
-    if not is_refocused_state(state):
-        raise FuseError(
-            f'{name} is plain: it has no updates of RefConv layers, so there is nothing to fuse. '
-            'Was it trained with RefConv?'
-        )
-    if not is_refocused_config(cfg):
-        raise FuseError(
-            f'{name} is refocused and the config is plain: pass the config that the checkpoint was trained with '
-            "(it has conv_cfg=dict(type='RefConv') or RefocusedBackbone)"
-        )
+    _check_fusable(cfg, state, meta, name)
     refocused = build_model(cfg)
     load_whole(refocused, state, name)
     fused = copy.deepcopy(refocused)
@@ -174,6 +158,22 @@ def fuse_checkpoint(
     meta['cfg'] = plain_cfg.pretty_text
     result = dict(meta=meta, state_dict=get_state_dict(plain))
     return Fused(result, plain_cfg, report, comparison, weights)
+
+
+def _check_fusable(cfg: Config, state: dict[str, Tensor], meta: dict[str, Any], name: str) -> None:
+    """Raises a FuseError unless checkpoint and config are refocused."""
+    if (meta.get('refconv') or {}).get('fused'):
+        raise FuseError(f'{name} is fused already; test it with the config written beside it')
+    if not is_refocused_state(state):
+        raise FuseError(
+            f'{name} is plain: it has no updates of RefConv layers, so there is nothing to fuse. '
+            'Was it trained with RefConv?'
+        )
+    if not is_refocused_config(cfg):
+        raise FuseError(
+            f'{name} is refocused and the config is plain: pass the config that the checkpoint was trained with '
+            "(it has conv_cfg=dict(type='RefConv') or RefocusedBackbone)"
+        )
 
 
 @dataclass

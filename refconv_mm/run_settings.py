@@ -10,9 +10,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import find_latest_checkpoint
 
-from .checkpoint import is_refocused_state, read_checkpoint
+from .checkpoint import read_checkpoint
 from .config import drop_pretrained, is_refocused_config
 from .errors import CheckpointError
+from .stored import is_refocused_state
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

@@ -33,6 +33,11 @@ def layer_of(key: str) -> str | None:
     return None
 
 
+def is_refocused_state(state_dict: dict[str, Tensor]) -> bool:
+    """Whether a state dict holds trained parameters of RefConv layers."""
+    return any(layer_of(key) is not None for key in state_dict)
+
+
 def without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Removes the prefix `module.` of DDP from the keys, as mmengine's loader does."""
     if not state or not all(key.startswith('module.') for key in state):

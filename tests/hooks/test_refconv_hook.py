@@ -14,11 +14,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
-from refconv_mm.checkpoint import is_refocused_state, read_checkpoint
+from refconv_mm.checkpoint import read_checkpoint
 from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
 from refconv_mm.models import build_model, load_whole
 from refconv_mm.run_settings import set_init, set_resume
 from refconv_mm.runners import build_runner
+from refconv_mm.stored import is_refocused_state
 from refconv_mm.surgery import named_refconvs
 
 from ..conftest import detector, random_checkpoint, segmenter
