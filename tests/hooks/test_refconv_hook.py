@@ -298,7 +298,7 @@ def test_what_is_in_daily_use_works(city, tmp_path, changes):
 def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
     changes = {'model.backbone.frozen_stages': 1, 'model.backbone.conv_cfg.init': 'kaiming'}
     cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
-    with pytest.raises(ValueError, match='started at random') as error:
+    with pytest.raises(ValueError, match='at a random start') as error:
         build_runner(cfg).train()
     assert str(error.value).count('at a random start') == 2  # conv1 and layer1
 
