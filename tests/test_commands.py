@@ -166,7 +166,7 @@ def refused_on_the_way():
 def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         commands.finish(Command(end), None, 'prog')
-    assert (stopped.value.code or 0) == code
+    assert stopped.value.code == code
     error = capsys.readouterr().err
     assert error.startswith(message)
     assert error.count('\n') == bool(message)

@@ -90,7 +90,7 @@ def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     """
     run: Callable[[argparse.Namespace], int | None] = module.run
     try:
-        sys.exit(run(args))
+        sys.exit(run(args) or 0)
     except KeyboardInterrupt:
         message, code = getattr(module, 'INTERRUPTED', 'interrupted'), 130
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
