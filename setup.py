@@ -56,6 +56,7 @@ setup(
         'analysis': analysis,
         'all': det + seg + cls + onnx + analysis,
     },
+    entry_points={'console_scripts': ['refconv = refconv_mm.commands:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

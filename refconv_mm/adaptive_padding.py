@@ -1,4 +1,4 @@
-"""RefConv for layers that pad by themselves, and which RefConv layer takes the place of which convolution."""
+"""RefConv for convolutions that compute their padding, and the RefConv layer for each class of convolution."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .layer import RefConv2d
 
 @MODELS.register_module(name='RefConvAdaptivePadding')
 class RefConv2dAdaptivePadding(RefConv2d):
-    """RefConv in the place of mmcv's `Conv2dAdaptivePadding` (TensorFlow's 'same' padding; EfficientNet).
+    """RefConv in place of mmcv's `Conv2dAdaptivePadding` (TensorFlow's 'same' padding; EfficientNet).
 
-    Takes what :class:`RefConv2d` takes but for `padding_mode`; `padding` is ignored, as upstream does.
+    The arguments are those of :class:`RefConv2d` without `padding_mode`. `padding` is ignored, as in mmcv.
     """
 
     plain_type = Conv2dAdaptivePadding
@@ -40,12 +40,12 @@ class RefConv2dAdaptivePadding(RefConv2d):
     @staticmethod
     def conv_args(conv: nn.Conv2d) -> dict[str, Any]:
         arguments = RefConv2d.conv_args(conv)
-        del arguments['padding_mode']  # upstream's class knows none
+        del arguments['padding_mode']  # mmcv's class does not have it
         return arguments
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: list[int] = []
-        for axis in (1, 0):  # F.pad begins with the last
+        for axis in (1, 0):  # F.pad takes the last axis first
             size, stride = input.shape[axis - 2], self.stride[axis]
             reach = (self.kernel_size[axis] - 1) * self.dilation[axis] + 1
             missing = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
@@ -53,7 +53,7 @@ class RefConv2dAdaptivePadding(RefConv2d):
         return super()._conv_forward(F.pad(input, padding) if any(padding) else input, weight, bias)
 
 
-# Classes of convolutions whose arithmetic a RefConv layer can take over, and which one does.
+# The RefConv layer for each class of convolution that can be refocused.
 REFCONV_FOR: dict[type[nn.Conv2d], type[RefConv2d]] = {
     nn.Conv2d: RefConv2d,
     WrappedConv2d: RefConv2d,

@@ -1,10 +1,9 @@
-"""Checkpoints: read safely, fuse with proof, write whole or not at all."""
+"""Checkpoints: read safely, fused with proof, and written completely or not at all."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,32 +12,33 @@ from typing import Any
 import mmcv.cnn
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import get_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import compat
-from .config import drop_pretrained, is_refocused_config, plain_config, without_run
-from .files import check_free, write_whole
-from .stored import layer_of
-from .surgery import Report, bare, fuse
-from .verify import FOLDED_TOLERANCE, Comparison, FuseError, compare, example_input
+from .config import is_refocused_config, plain_config, without_run
+from .errors import CheckpointError, FuseError
+from .files import check_free, write_text, write_whole
+from .models import build_model, load_whole
+from .stored import is_refocused_state, without_wrapper
+from .surgery import Report, fuse
+from .verify import Comparison, compare_folded, compare_models, example_input
 from .version import __version__
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
-    """Reads a checkpoint without running what is in it.
+    """Reads a checkpoint without running code that is in it.
 
     Args:
         path: a file written by mmengine or `torch.save`.
-        trust: load everything that the file asks for, also code. Only for files whose maker you trust.
+        trust: run the code that the file asks for. Only for files whose author you trust.
 
     Returns:
         A dict with at least `state_dict` and `meta`; tensors on the CPU.
 
     Raises:
-        FileNotFoundError: no such file.
-        FuseError: the file would run code, is damaged, or is no checkpoint.
+        FileNotFoundError: the file does not exist.
+        CheckpointError: the file would run code, is damaged, or is not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,64 +47,39 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
     except pickle.UnpicklingError as error:
-        # torch says the same of a file that asks for a function and of one that is no pickle; only the first names it.
-        wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
-        if wanted is None:
-            raise FuseError(f'{path} is damaged or no PyTorch checkpoint') from error
-        raise FuseError(
-            f'{path} holds more than weights and what mmengine stores, and loading it could run code: it asks for '
-            f'{next(filter(None, wanted.groups()))}. If you trust its maker, pass --trust.'
-        ) from error
+        raise CheckpointError(f'{path} {compat.unpickling_problem(error)}') from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise FuseError(f'{path} is damaged or no PyTorch checkpoint: {error}') from error
+        raise CheckpointError(f'{path} is damaged or not a PyTorch checkpoint: {error}') from error
     if not isinstance(checkpoint, dict):
-        raise FuseError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint with a state_dict')
+        raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint with a state_dict')
     if 'state_dict' not in checkpoint:
         if not checkpoint or not all(isinstance(value, Tensor) for value in checkpoint.values()):
-            raise FuseError(f'{path} has no state_dict; it holds: {", ".join(map(str, list(checkpoint)[:8]))}')
+            raise CheckpointError(f'{path} has no state_dict; it holds: {", ".join(map(str, list(checkpoint)[:8]))}')
         checkpoint = dict(state_dict=OrderedDict(checkpoint))
     checkpoint.setdefault('meta', {})
-    checkpoint['state_dict'] = _without_wrapper(checkpoint['state_dict'])
+    checkpoint['state_dict'] = without_wrapper(checkpoint['state_dict'])
     return checkpoint
-
-
-def _without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without the `module.` that DDP puts before them, as mmengine's loader reads them."""
-    if not state or not all(key.startswith('module.') for key in state):
-        return state
-    stripped = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
-    metadata = getattr(state, '_metadata', {})
-    stripped._metadata = OrderedDict(  # type: ignore[attr-defined]
-        (key.removeprefix('module').removeprefix('.'), value) for key, value in metadata.items() if key
-    )
-    return stripped
-
-
-def is_refocused_state(state_dict: dict[str, Tensor]) -> bool:
-    """Whether a state dict holds what RefConv layers train."""
-    return any(layer_of(key) is not None for key in state_dict)
 
 
 def choose_weights(checkpoint: dict[str, Any], ema: bool | None = None) -> tuple[dict[str, Tensor], str]:
     """The averaged or the trained weights of a checkpoint.
 
-    mmengine's EMAHook swaps before it saves: where there is an `ema_state_dict`, the *averaged* weights stand
-    under `state_dict` and the trained ones under `ema_state_dict`.
+    mmengine's EMAHook swaps both before it saves: a checkpoint with an `ema_state_dict` has the *averaged* weights
+    in `state_dict` and the trained ones in `ema_state_dict`.
 
     Args:
-        ema: True and False ask for the averaged and the trained weights; None takes the averaged where
-            there are any.
+        ema: True for the averaged weights, False for the trained ones, None for the averaged if there are any.
 
     Returns:
         The state dict, and `'averaged (EMA)'` or `'trained'`.
 
     Raises:
-        FuseError: averaged weights were asked for and there are none.
+        CheckpointError: `ema` is True and the checkpoint has no averaged weights.
     """
     state, swapped = checkpoint['state_dict'], checkpoint.get('ema_state_dict')
     if swapped is None:
         if ema:
-            raise FuseError('--ema: the checkpoint has no averaged weights (it was trained without EMAHook)')
+            raise CheckpointError('--ema: the checkpoint has no averaged weights (it was trained without EMAHook)')
         return state, 'trained'
     if ema is not False:
         return state, 'averaged (EMA)'
@@ -113,48 +88,16 @@ def choose_weights(checkpoint: dict[str, Any], ema: bool | None = None) -> tuple
     return trained, 'trained'
 
 
-def build_model(cfg: Config) -> nn.Module:
-    """The model of a config, in eval mode, with random weights: nothing is fetched or loaded."""
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
-    # A copy: mmseg's segmentors write into their config, and building from it again would fail.
-    model_cfg = copy.deepcopy(cfg.model)
-    if cfg.get('data_preprocessor') is not None:  # as mmengine's Runner does
-        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    drop_pretrained(model_cfg)
-    model = MODELS.build(model_cfg)
-    compat.apply()
-    return model.eval()
-
-
-def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> None:
-    """Loads a state dict that must fit exactly.
-
-    Raises:
-        FuseError: it belongs to another model; says what does not fit.
-    """
-    model, state = bare(model), copy.copy(state_dict)
-    own = model.state_dict()
-    for key in own:
-        if key.endswith('num_batches_tracked') and key not in state:  # absent from converted weights; unused
-            state[key] = own[key]
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = '\n  '.join(line if len(line) < 400 else line[:400] + ' ...' for line in lines[:8])
-        raise FuseError(f'{what} does not fit the model of the config:\n  {detail}') from error
-
-
 @dataclass
 class Fused:
     """A fused checkpoint and its proof.
 
     Attributes:
-        checkpoint: `state_dict`, `meta`; what is written to disk.
+        checkpoint: `state_dict` and `meta`, which are written to disk.
         cfg: the plain config.
-        report: what was fused.
-        comparison: how well it agrees.
-        weights: which weights were taken.
+        report: the fused layers.
+        comparison: the differences between the refocused and the plain model.
+        weights: `'averaged (EMA)'` or `'trained'`.
     """
 
     checkpoint: dict[str, Any]
@@ -175,7 +118,7 @@ def fuse_checkpoint(
 ) -> Fused:
     """Fuses a refocused checkpoint and proves that the result is the same model.
 
-    The proof is made on the plain model that the plain config builds, loaded with what will be written.
+    The proof loads the fused weights into the model that the plain config builds.
 
     Args:
         cfg: the refocused config.
@@ -183,28 +126,18 @@ def fuse_checkpoint(
         ema: as in :func:`choose_weights`.
         fold_bn: also fold batch norm into the convolutions, for export. Such weights load only into a model
             that was folded the same way (`mmcv.cnn.fuse_conv_bn`).
-        source: where the checkpoint came from, for the record.
-        shape: height and width of the input of the proof; by default what the config tests with.
+        source: the path of the checkpoint, for the record.
+        shape: height and width of the input of the proof; by default the config's test size.
 
     Raises:
-        FuseError: the checkpoint is fused, plain, or of another model; or the result differs.
+        FuseError: the checkpoint is fused or plain, the config is plain, or the result differs.
+        CheckpointError: the checkpoint belongs to another model.
     """
     state, weights = choose_weights(checkpoint, ema)
-    meta = dict(checkpoint.get('meta') or {})
-    if (meta.get('refconv') or {}).get('fused'):
-        raise FuseError(f'{source or "the checkpoint"} is fused already; test it with the config written beside it')
-    if not is_refocused_state(state):
-        raise FuseError(
-            f'{source or "the checkpoint"} is plain (it has no refocusing maps): there is nothing to fuse. '
-            'Was it trained with RefConv?'
-        )
-    if not is_refocused_config(cfg):
-        raise FuseError(
-            'the checkpoint is refocused and the config is plain: pass the config it was trained with '
-            "(the one with conv_cfg=dict(type='RefConv') or RefocusedBackbone)"
-        )
+    meta, name = dict(checkpoint.get('meta') or {}), source or 'the checkpoint'
+    _check_fusable(cfg, state, meta, name)
     refocused = build_model(cfg)
-    load_whole(refocused, state, source or 'the checkpoint')
+    load_whole(refocused, state, name)
     fused = copy.deepcopy(refocused)
     report = fuse(fused)
     plain_cfg = without_run(plain_config(cfg))
@@ -213,45 +146,45 @@ def fuse_checkpoint(
     load_whole(plain, fused.state_dict(), 'the fused state')
     if fold_bn:
         mmcv.cnn.fuse_conv_bn(plain)
-        comparison = _compare_folded(refocused, fused, plain, inputs)
+        comparison = compare_folded(refocused, fused, plain, inputs)
     else:
-        comparison = compare(refocused, plain, inputs)
+        comparison = compare_models(refocused, plain, inputs)
     comparison.check()
-    name, worst = comparison.worst
+    layer, worst = comparison.worst
     meta['refconv'] = dict(
-        fused=True,
-        folded_bn=fold_bn,
-        version=__version__,
-        source=str(source),
-        weights=weights,
-        layers=report.matched,
-        worst_layer=name,
-        worst_difference=worst,
-        model_difference=comparison.model,
-    )
+        fused=True, folded_bn=fold_bn, version=__version__, source=str(source), weights=weights, layers=report.matched,
+        worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
+    )  # fmt: skip
     meta['cfg'] = plain_cfg.pretty_text
     result = dict(meta=meta, state_dict=get_state_dict(plain))
     return Fused(result, plain_cfg, report, comparison, weights)
 
 
-def _compare_folded(refocused: nn.Module, fused: nn.Module, folded: nn.Module, inputs: Tensor) -> Comparison:
-    """Layers against the fused model, the whole against the folded one (whose layers compute something else)."""
-    layers = compare(refocused, fused, inputs)
-    layers.check()
-    whole = compare(refocused, folded, inputs)
-    whole.layers, whole.model_tolerance = layers.layers, FOLDED_TOLERANCE
-    return whole
+def _check_fusable(cfg: Config, state: dict[str, Tensor], meta: dict[str, Any], name: str) -> None:
+    """Raises a FuseError unless checkpoint and config are refocused."""
+    if (meta.get('refconv') or {}).get('fused'):
+        raise FuseError(f'{name} is fused already; test it with the config written beside it')
+    if not is_refocused_state(state):
+        raise FuseError(
+            f'{name} is plain: it has no updates of RefConv layers, so there is nothing to fuse. '
+            'Was it trained with RefConv?'
+        )
+    if not is_refocused_config(cfg):
+        raise FuseError(
+            f'{name} is refocused and the config is plain: pass the config that the checkpoint was trained with '
+            "(it has conv_cfg=dict(type='RefConv') or RefocusedBackbone)"
+        )
 
 
 @dataclass
 class Plain:
-    """A checkpoint in the form that the plain model takes.
+    """A checkpoint in the form that the plain model loads.
 
     Attributes:
         cfg: the plain config.
-        state_dict: fits its model exactly.
-        what: what the checkpoint was, in a sentence.
-        fused: whether it was refocused once.
+        state_dict: fits the model of `cfg` exactly.
+        what: a description of the checkpoint, in a sentence.
+        fused: whether the checkpoint was refocused once.
         folded_bn: whether batch norm is folded; the model must then be folded before it is loaded.
     """
 
@@ -270,7 +203,7 @@ def as_plain(
     source: str = '',
     shape: tuple[int, int] | None = None,
 ) -> Plain:
-    """A refocused checkpoint fused in memory, a fused or plain one as it is.
+    """The plain form of a checkpoint: a refocused one is fused in memory, a fused or plain one stays as it is.
 
     Args:
         cfg: a refocused or a plain config.
@@ -278,15 +211,16 @@ def as_plain(
         ema, source, shape: as in :func:`fuse_checkpoint`.
 
     Raises:
-        FuseError: refocused while the config is plain, or fusing failed.
+        CheckpointError: the checkpoint is refocused and the config is plain.
+        FuseError: fusing failed.
     """
     state, weights = choose_weights(checkpoint, ema)
     record = checkpoint['meta'].get('refconv') or {}
     if is_refocused_state(state):
         if not is_refocused_config(cfg):
-            raise FuseError(
-                f'{source or "the checkpoint"} is refocused and the config is plain. Pass the config it was trained '
-                'with, or fuse it first with tools/fuse.py and take fused.pth.'
+            raise CheckpointError(
+                f'{source or "the checkpoint"} is refocused and the config is plain. Pass the config that it was '
+                'trained with, or fuse it first (refconv fuse CONFIG CKPT) and pass fused.pth.'
             )
         fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
         what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
@@ -300,24 +234,16 @@ def as_plain(
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:
-    """Writes `fused.pth` and `fused.py` into a directory; see :func:`write_pair`."""
-    return write_pair(fused.checkpoint, out_dir, 'fused', overwrite)
-
-
-def write_pair(
-    checkpoint: dict[str, Any], out_dir: str | Path, stem: str, overwrite: bool = False
-) -> tuple[Path, Path]:
-    """Writes `stem.pth`, and the config that it carries in `meta['cfg']` beside it as `stem.py`.
+    """Writes `fused.pth`, and beside it `fused.py`, the config that the checkpoint carries in `meta['cfg']`.
 
     Raises:
-        FileExistsError: either is there and `overwrite` is False; nothing was written.
+        FileExistsError: one of the files exists and `overwrite` is False; nothing was written.
     """
     out_dir = Path(out_dir)
-    paths = out_dir / f'{stem}.pth', out_dir / f'{stem}.py'
+    paths = out_dir / 'fused.pth', out_dir / 'fused.py'
     check_free(out_dir, [path.name for path in paths], overwrite)
     out_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(paths[0], lambda temporary: torch.save(checkpoint, temporary))
-    # What `cfg.dump` would write; the text is at hand, and formatting it takes most of a second.
-    text = checkpoint['meta']['cfg']
-    write_whole(paths[1], lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
+    write_whole(paths[0], lambda temporary: torch.save(fused.checkpoint, temporary))
+    # `cfg.dump` would write the same text, but formats it again, which takes most of a second.
+    write_text(paths[1], fused.checkpoint['meta']['cfg'])
     return paths

@@ -1,13 +1,13 @@
-"""Faults of the libraries that we plug into: one entry each, applied only to the versions concerned.
+"""Corrections of faults in the libraries that refconv_mm extends: one entry for each, for the affected versions only.
 
-Each entry says what is wrong, where it was reported, and what is done. `apply()` may be called at any time
-and any number of times; an entry for a library that is not imported does nothing, because importing mmdet
-for the sake of a patch would cost every segmentation user seconds.
+Each entry describes the fault, its report and its correction. `apply()` can be called at any time and repeatedly. An
+entry for a library that is not imported does nothing: an import of mmdet would cost every user of mmseg seconds.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from typing import Any
 
@@ -20,7 +20,7 @@ from .versions import installed
 def ssd_head_loss_cls() -> bool:
     """mmdet 3.2 and 3.3: `SSDHead` never sets `loss_cls`, which `predict_by_feat` reads, so no SSD evaluates.
 
-    open-mmlab/mmdetection#11063, #11780. A class attribute of None is what the reader needs.
+    open-mmlab/mmdetection#11063, #11780. A class attribute of None is enough for `predict_by_feat`.
     """
     module = sys.modules.get('mmdet.models.dense_heads.ssd_head')
     have = installed('mmdet')
@@ -32,16 +32,16 @@ def ssd_head_loss_cls() -> bool:
 
 
 def mmengine_checkpoint_globals() -> bool:
-    """mmengine up to 0.10.7 under torch 2.6 and newer can't load the checkpoints it writes (`weights_only=True`).
+    """mmengine up to 0.10.7 cannot load its own checkpoints under torch 2.6 and newer (`weights_only=True`).
 
-    open-mmlab/mmengine#1655, #1650. The protection stays on; what mmengine stores is allowed.
+    open-mmlab/mmengine#1655, #1650. The protection stays on; the types that mmengine stores are allowed.
     """
     torch.serialization.add_safe_globals(list(checkpoint_globals()))
     return True
 
 
 def _statistic(cls: type, name: str) -> object:
-    """What a stored log buffer asks of `getattr`: its own four statistics. Nothing else is handed out."""
+    """Replaces `getattr` for stored log buffers: returns their four statistics and nothing else."""
     from mmengine.logging.history_buffer import HistoryBuffer
 
     if cls is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
@@ -50,10 +50,10 @@ def _statistic(cls: type, name: str) -> object:
 
 
 def checkpoint_globals() -> list:
-    """What mmengine puts into a checkpoint beside tensors and builtins: its log buffers, of numpy arrays.
+    """The types that mmengine stores in a checkpoint beside tensors and builtins: log buffers of numpy arrays.
 
-    The buffers store their methods by way of `getattr`, which must not be allowed as it is: with it a file could
-    reach everything. It is answered by a function that knows the four methods only.
+    The buffers store their methods as calls of `getattr`. With an unrestricted `getattr` a file could reach any code,
+    so a function replaces it that knows only the four methods.
     """
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
@@ -63,16 +63,27 @@ def checkpoint_globals() -> list:
     entries: list = [HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=str)]
     for name in ('_reconstruct', 'scalar'):
         function = getattr(multiarray, name)
-        # numpy 1 and 2 name the module differently; a file of either loads under either.
+        # numpy 1 and 2 name the module differently; files of both load under both.
         entries += [(function, f'numpy.core.multiarray.{name}'), (function, f'numpy._core.multiarray.{name}')]
     entries += [(_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')]
     return entries
 
 
-def init_dist_without_gpu() -> bool:
-    """mmengine 0.10: `init_dist('pytorch')` calls `torch.cuda.set_device` also where there is no GPU, and fails.
+def unpickling_problem(error: pickle.UnpicklingError) -> str:
+    """Why torch does not read a file, as the predicate of a sentence; torch names the code that a file asks for."""
+    wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
+    if wanted is None:
+        return 'is damaged or not a PyTorch checkpoint'
+    return (
+        f'holds more than weights and what mmengine stores, and loading it could run code: it asks for '
+        f'{next(filter(None, wanted.groups()))}. If you trust its author, pass --trust.'
+    )
 
-    Only where no accelerator is there: the process group is made without it.
+
+def init_dist_without_gpu() -> bool:
+    """mmengine 0.10: `init_dist('pytorch')` calls `torch.cuda.set_device` and fails on a machine without a GPU.
+
+    On a machine without an accelerator the process group is made without this call.
     """
     from mmengine.device import get_device
     from mmengine.dist import utils
@@ -96,5 +107,5 @@ ENTRIES = (ssd_head_loss_cls, mmengine_checkpoint_globals, init_dist_without_gpu
 
 
 def apply() -> list[str]:
-    """Applies every entry that concerns what is installed and imported; returns their names."""
+    """Applies the entries for the installed versions and the imported libraries; returns their names."""
     return [entry.__name__ for entry in ENTRIES if entry()]

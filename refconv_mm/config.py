@@ -1,4 +1,4 @@
-"""Configs: the plain one behind a refocused one, and whether a config is refocused at all."""
+"""Configs: whether a config is refocused, and the plain config of a refocused one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict
 
 from .options import RefConvOptions
 
-# What stands in the place of each layer of ours; None is mmcv's default, nn.Conv2d.
+# The plain type that replaces each RefConv layer; None is mmcv's default, nn.Conv2d.
 LAYER = {
     'RefConv': None,
     'RefConv2d': None,
@@ -20,21 +20,21 @@ LAYER = {
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
-# What plain configs name too (configs/cifar10).
-PLAIN_TOO = ('refconv_mm.compare', 'refconv_mm.data.small_images')
+# Imports that plain configs keep, for types that plain models of configs/cifar10 name; the last is that of version 0.1.
+PLAIN_TOO = ('refconv_mm.small_image_backbone', 'refconv_mm.data.small_images', 'refconv_mm.compare')
 _OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 
 def is_refocused_config(cfg: Config | dict) -> bool:
-    """Whether the model of a config has `conv_cfg=dict(type='RefConv')` or the builder anywhere."""
+    """Whether the model of a config contains `conv_cfg=dict(type='RefConv')` or `RefocusedBackbone`."""
     return _mentions(cfg.get('model', {}))
 
 
 def plain_config(cfg: Config) -> Config:
-    """The config of the fused model: no trace of refconv_mm, so it runs where that is not installed.
+    """The config of the fused model. It does not name refconv_mm, so it runs where that is not installed.
 
-    `conv_cfg=dict(type='RefConv')` becomes None wherever it stands (leaving the key out could bring back a
-    default that the layer never had), the builder gives way to the backbone it wraps, our hook and import go.
+    Every `conv_cfg=dict(type='RefConv')` becomes None: without the key, a default could apply that the layer never
+    had. `RefocusedBackbone` is replaced by the backbone that it wraps. RefConvHook and the import are removed.
 
     Args:
         cfg: any config; it is not changed.
@@ -78,25 +78,25 @@ def drop_pretrained(node: Any) -> None:
 
 
 def without_run(cfg: Config) -> Config:
-    """A config without what belongs to one run: its launcher, its start, its folder."""
+    """A config without the settings of one run: launcher, start and work dir."""
     new = copy.deepcopy(cfg)
     new.launcher, new.load_from, new.resume = 'none', None, False
     drop_pretrained(new.model)
     new.pop('work_dir', None)
-    if (new.get('model_wrapper_cfg') or {}).get('device_ids', 0) is None:  # set for a launch without a GPU
+    if (new.get('model_wrapper_cfg') or {}).get('device_ids', 0) is None:  # of a run without a GPU
         new.pop('model_wrapper_cfg')
     return new
 
 
 def _imported(key: str, value: Any) -> bool:
-    """What `import` statements leave among the values of a new-style config: objects, or their dotted names."""
+    """Whether a value is an object that a new-style config imported, or its dotted name."""
     if isinstance(value, str):
         return value.endswith(f'.{key}')
     return inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value)
 
 
 def _name(cfg: Any) -> str:
-    """The type in a config dict, without its scope; '' where there is none."""
+    """The type in a config dict without its scope; '' if there is none."""
     type_ = cfg.get('type', '') if isinstance(cfg, dict | ConfigDict) else ''
     return (type_ if isinstance(type_, str) else getattr(type_, '__name__', str(type_))).rpartition('.')[2]
 
@@ -113,7 +113,7 @@ def _plain(node: Any) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_plain(value) for value in node)
     if inspect.isclass(node) or inspect.isfunction(node):
-        return f'{node.__module__}.{node.__qualname__}'  # new-style configs; a file can hold the name only
+        return f'{node.__module__}.{node.__qualname__}'  # new-style configs; a file can only hold the name
     if not isinstance(node, dict):
         return node
     if _name(node) in BUILDER:

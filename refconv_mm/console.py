@@ -1,4 +1,4 @@
-"""What people read in a terminal or a report: progress and tables."""
+"""Output for terminals and reports: progress and tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from rich.progress import Progress
 
 
 def progress_display(*columns: Any) -> Progress:
-    """rich's progress, wide enough for a log where there is no terminal."""
-    terminal = Console()
-    return Progress(*columns, console=terminal if terminal.is_terminal else Console(width=120))
+    """rich's progress on the console of a log."""
+    return Progress(*columns, console=log_console())
+
+
+def log_console() -> Console:
+    """rich's console; without a terminal it has the width of a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
+    """A Markdown table; the first column is aligned left, the others right."""
     lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
     return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])

@@ -1,4 +1,4 @@
-"""`make demo`: two made data sets, a detector and a segmenter, each refocused and tested beside its control."""
+"""`make demo`: a detector and a segmenter on generated data, each refocused and compared with its control."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import nn
 
-from .checkpoint import build_model, load_whole, read_checkpoint
+from .checkpoint import read_checkpoint
+from .console import log_console
 from .data import make_cityscapes, make_voc
 from .files import write_whole
-from .running import build_runner, runner_for_test, set_init
+from .models import build_model, load_whole
+from .run_settings import set_init
+from .runners import build_runner, name_run, runner_for_checkpoint
 from .surgery import trainable
 
 ARMS = ('baseline', 'control', 'refocused')
@@ -30,7 +33,7 @@ ARMS = ('baseline', 'control', 'refocused')
 
 @dataclass
 class Task:
-    """A demo task: configs `<stem>[_control|_refconv]_demo.py`, and which of the metrics counts."""
+    """A demo task: the stem of its configs `<stem>[_control|_refconv]_demo.py`, and the metric of its score."""
 
     name: str
     stem: str
@@ -49,7 +52,7 @@ TASKS = (
 
 
 class ProgressHook(Hook):
-    """One moving line for a training."""
+    """A progress bar for a training."""
 
     def __init__(self, label: str, console: Console) -> None:
         self.progress = Progress(
@@ -80,14 +83,12 @@ def run_demo(configs: Path, out: Path, seed: int = 0, iters: int | None = None) 
         configs: the folder with the demo configs.
         out: gets data, runs, table and figures.
         seed: of weights, data order and augmentation.
-        iters: steps of every training, in place of the configs' (for tests).
+        iters: steps of every training (for tests); by default those of the configs.
 
     Returns:
         The table.
     """
-    console, start = Console(), time.monotonic()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console, start = log_console(), time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     console.print('[bold]data[/]: drawn shapes (VOC layout), drawn streets (Cityscapes layout)')
     roots = make_voc(out / 'data/voc'), make_cityscapes(out / 'data/cityscapes')
@@ -118,7 +119,8 @@ def _run_task(task: Task, configs: Path, out: Path, root: Path, seed: int, iters
         last = str(Path(cfg.work_dir) / f'iter_{cfg.train_cfg.max_iters}.pth')
         if arm == 'baseline':
             baseline = last
-        tested, what = runner_for_test(_named(cfg, f'{task.stem}_{arm}_test'), last)
+        name_run(cfg, f'{task.stem}_{arm}_test')
+        tested, what = runner_for_checkpoint(cfg, last)
         task.scores[arm] = tested.test()[task.metric] * task.scale
         task.models[arm] = tested.model.eval()
         console.print(f'  test {arm}: {task.metric} {task.scores[arm]:.1f} ({what})', highlight=False)
@@ -137,20 +139,14 @@ def _config(path: Path, root: Path, work_dir: Path, seed: int, iters: int | None
         cfg[loader].dataset.data_root = f'{root}/'
     if iters:
         cfg.train_cfg.max_iters = iters
-    return _named(cfg, path.stem)
-
-
-def _named(cfg: Config, name: str) -> Config:
-    """Runners of one process share loggers and visualizers by name; each gets its own."""
-    cfg.experiment_name = f'{name}_{time.time_ns()}'
-    cfg.visualizer.name = cfg.experiment_name
+    name_run(cfg, path.stem)
     logging.getLogger('mmengine').setLevel(logging.ERROR)
     return cfg
 
 
 @torch.no_grad()
 def latency(models: dict[str, nn.Module], shape: tuple[int, int], rounds: int = 30) -> dict[str, float]:
-    """Median milliseconds of a forward pass on one image, the models in alternation."""
+    """Median milliseconds of a forward pass on one image; the models run in turn."""
     x = torch.randn(1, 3, *shape)
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(rounds + 2):
@@ -163,7 +159,9 @@ def latency(models: dict[str, nn.Module], shape: tuple[int, int], rounds: int = 
 
 
 def _table(tasks: tuple[Task, ...]) -> Table:
-    table = Table(title='refconv_mm demo: one seed on drawn data; it shows the way, not a gain', title_justify='left')
+    table = Table(
+        title='refconv_mm demo: one seed on generated data; it shows the procedure, not a gain', title_justify='left'
+    )
     for name in ('task', 'model'):
         table.add_column(name)
     for name in ('score', 'parameters trained', 'parameters at inference', 'ms an image'):
@@ -186,7 +184,7 @@ def _write_table(table: Table, path: str) -> None:
 
 
 def _figure(task: Task, out: Path, images: int = 4) -> Path:
-    """Truth and the three models' predictions, an image a column, drawn by the library's own visualizer."""
+    """Draws ground truth and predictions of the three models, an image a column, with the library's visualizer."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -213,7 +211,7 @@ def _figure(task: Task, out: Path, images: int = 4) -> Path:
             axes[row, column].set(xticks=[], yticks=[])
             label = {'refocused': 'refocused, fused'}.get(arm, arm)
             axes[row, 0].set_ylabel(label if arm == 'truth' else f'{label}\n{task.scores[arm]:.1f}')
-    figure.suptitle(f'{task.name} (beside the rows); drawn data, one seed')
+    figure.suptitle(f'{task.name} (beside the rows); generated data, one seed')
     figure.tight_layout()
     path = out / f'{task.stem}.png'
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=110))

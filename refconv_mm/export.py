@@ -1,4 +1,4 @@
-"""A checkpoint becomes an ONNX model, with the record that tools/test.py reads."""
+"""Exports a checkpoint as an ONNX model, with the record that its test reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import mmcv.cnn
 from mmengine.config import Config
 from torch import nn
 
-from .checkpoint import Plain, as_plain, build_model, load_whole
+from .checkpoint import Plain, as_plain
 from .files import write_whole
+from .models import build_model, load_whole
 from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
 from .onnx_model import INPUT, RECORD, needed, preprocessing
 from .verify import example_input
@@ -25,8 +26,8 @@ class Exported:
     """An ONNX model.
 
     Attributes:
-        graph: the graph, the record in its metadata, and its proof.
-        record: what was exported from what, how the input is made, how the outputs nest, how well it agrees.
+        graph: the graph with the record in its metadata, and its proof.
+        record: the origin of the model, its preprocessing, the nesting of its outputs and the proven difference.
     """
 
     graph: Graph
@@ -55,16 +56,17 @@ def export_checkpoint(
         cfg: a refocused or a plain config.
         checkpoint: as :func:`refconv_mm.checkpoint.read_checkpoint` returns it; not changed.
         ema: as in :func:`refconv_mm.checkpoint.choose_weights`.
-        fold_bn: fold batch norm first, also where torch's exporter would leave it.
-        source: where the checkpoint came from, for the record.
-        shape: height and width of the example input; by default what the config tests with, halved until it is
-            quick. Where the graph can't leave the size open, it is fixed at this one, not halved.
+        fold_bn: fold batch norm first, also where torch's exporter would not.
+        source: the path of the checkpoint, for the record.
+        shape: height and width of the example input. The default is the config's test size, halved for speed; if the
+            graph cannot leave the size open, it is fixed at the test size.
         opset: version of the ONNX operators; None is torch's choice.
 
     Raises:
-        FuseError: a package is missing, the checkpoint can't be fused, the model has no raw outputs or does not
-            become ONNX, or onnxruntime computes something else.
-        ValueError: an opset that torch does not write.
+        MissingPackageError: a package is not installed.
+        CheckpointError, FuseError: the checkpoint belongs to another model or cannot be fused.
+        ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
+        ValueError: torch does not write this opset.
     """
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         needed(name)
@@ -104,22 +106,22 @@ def _proof(graph: Graph, model: nn.Module) -> dict[str, Any]:
 
 
 def check_target(path: str | Path, overwrite: bool = False) -> Path:
-    """The path to write to, looked at before the work.
+    """Checks the path to write to before the work begins.
 
     Raises:
-        ValueError: it does not end with `.onnx`, by which tools/test.py knows it.
-        FileExistsError: it is there and `overwrite` is False.
+        ValueError: the path does not end with `.onnx`, by which `refconv test` recognises ONNX models.
+        FileExistsError: the file exists and `overwrite` is False.
     """
     path = Path(path)
     if path.suffix != '.onnx':
-        raise ValueError(f'{path} does not end with .onnx, by which tools/test.py knows an ONNX model')
+        raise ValueError(f'{path} does not end with .onnx, by which refconv test recognises an ONNX model')
     if path.exists() and not overwrite:
         raise FileExistsError(f'{path} exists and is left alone; name another file or pass --force')
     return path
 
 
 def write_onnx(exported: Exported, path: str | Path, overwrite: bool = False) -> Path:
-    """Writes the model into one file, whole or not at all.
+    """Writes the model into one file, completely or not at all.
 
     Raises:
         ValueError, FileExistsError: as :func:`check_target`; nothing was written.

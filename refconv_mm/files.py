@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and never over others unasked."""
+"""Writes files completely or not at all, and overwrites nothing unasked."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 
 def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
-    """Raises before the work begins if a file would be overwritten unasked.
+    """Checks before the work begins that no file would be overwritten unasked.
 
     Raises:
         FileExistsError: names the first such file.
@@ -21,7 +22,12 @@ def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
 
 
 def write_whole(path: Path, write: Any) -> None:
-    """Calls `write(temporary)` with a file name in the same directory, then renames it: whole or not at all."""
+    """Writes a file completely or not at all.
+
+    Args:
+        path: the file.
+        write: called with the name of a temporary file in the same directory, which is then renamed to `path`.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
@@ -31,6 +37,21 @@ def write_whole(path: Path, write: Any) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text as UTF-8, completely or not at all."""
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding='utf-8'))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, completely or not at all; arrays become lists, other unknown types strings."""
+    write_text(path, json.dumps(value, indent=1, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v)))
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON; None if the file does not exist."""
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""A torch model becomes an ONNX graph, as open in batch and size as it can be proven to be."""
+"""Exports a torch model as an ONNX graph, whose batch and size stay open as far as a proof on other inputs holds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import ExportError, MissingPackageError
 from .onnx_model import INPUT, flatten_outputs, needed, open_session
-from .verify import FOLDED_TOLERANCE, FuseError, difference
+from .verify import FOLDED_TOLERANCE, relative_difference
 
 AXES = {'batch': 0, 'height': 2, 'width': 3}
-# What is left open, tried in this order.
+# The sets of open axes, tried in this order.
 LEVELS = (('batch', 'height', 'width'), ('batch',), ())
-OLDEST_OPSET = 18  # torch's exporter writes no older one; converted down, few graphs are valid
-# As for folded batch norm: torch's exporter folds it wherever it can, and onnxruntime does when it opens a graph.
+OLDEST_OPSET = 18  # torch's exporter writes no older one; few graphs stay valid if they are converted down
+# As for folded batch norm: torch's exporter folds it if it can, and onnxruntime folds it when it opens a graph.
 TOLERANCE = FOLDED_TOLERANCE
 
 
 class _NotOpenError(Exception):
-    """The graph holds for the size of the example, and not for another one."""
+    """The graph is right for the size of the example and wrong for another one."""
 
 
 @dataclass
@@ -33,9 +34,9 @@ class Graph:
         proto: the `onnx.ModelProto`.
         outputs: structure of the outputs, as :func:`refconv_mm.onnx_model.flatten` describes it.
         dynamic: the open axes, of `AXES`.
-        reasons: why no more of them are open.
+        reasons: why the other axes are not open.
         proven: shapes of the inputs on which onnxruntime was compared with torch.
-        difference: the largest one seen, as a share of the largest magnitude of the output.
+        difference: the largest difference, relative to the largest magnitude of the output.
     """
 
     proto: Any
@@ -59,42 +60,42 @@ class Graph:
 def make_graph(
     model: nn.Module, reference: nn.Module, image: Tensor, whole: Tensor | None = None, opset: int | None = None
 ) -> Graph:
-    """Exports the raw outputs of a model with as much left open as it allows.
+    """Exports the raw outputs of a model with as many open axes as possible.
 
-    Torch can leave an axis open by name and take it for a constant all the same (PSP heads, Swin), so an open axis
-    counts only when another batch and another size gave the same numbers.
+    Torch can name an axis as open and still treat its size as a constant (PSP heads, Swin). So an axis counts as open
+    only if another batch and another size give the same numbers.
 
     Args:
-        model: what is exported, in eval mode.
-        reference: what it is compared with; the model itself, or the same before its batch norm was folded.
+        model: the model to export, in eval mode.
+        reference: the model to compare with; the same model, or its state before batch norm was folded.
         image: one example, `(1, C, H, W)`.
-        whole: one of the size to keep, where it can't stay open; by default `image`.
+        whole: an example of the size that the graph gets if its size cannot stay open; by default `image`.
         opset: version of the ONNX operators; None is torch's choice.
 
     Raises:
-        FuseError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
+        ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
     """
     reasons: list[str] = []
     for level in LEVELS:
         x = image if 'height' in level or whole is None else whole
-        # Two images that differ: of one, torch could take the batch for a constant.
+        # Two different images: with one, torch could treat the batch size as a constant.
         inputs = torch.cat([x, x.flip(-1)]) if level else x
         structure, expected = raw_outputs(reference, inputs)
         try:
             proto = _to_onnx(model, inputs, level, list(expected), opset)
             proven, worst = _prove(proto, reference, inputs, expected)
-        except FuseError:
+        except (ExportError, MissingPackageError):
             raise
-        except Exception as error:  # torch raises whatever the model's own code does, onnxruntime its own classes
+        except Exception as error:  # torch raises any error of the model's code, onnxruntime classes of its own
             reasons.append(f'{_not_dynamic(level)}: {_brief(error)}')
             continue
         dynamic = [name for name, axis in AXES.items() if isinstance(_input_shape(proto)[axis], str)]
         return Graph(proto, structure, dynamic, reasons, proven, worst)
-    raise FuseError('the model does not become ONNX:\n  ' + '\n  '.join(reasons))
+    raise ExportError('the model does not become ONNX:\n  ' + '\n  '.join(reasons))
 
 
 def check_opset(opset: int | None) -> None:
-    """Raises a ValueError for a version that torch or onnx does not know; torch itself would write another one."""
+    """Raises a ValueError for a version that torch or onnx does not know; torch would write another one instead."""
     newest = needed('onnx').defs.onnx_opset_version()
     if opset is not None and not OLDEST_OPSET <= opset <= newest:
         raise ValueError(
@@ -104,29 +105,29 @@ def check_opset(opset: int | None) -> None:
 
 @torch.no_grad()
 def raw_outputs(model: nn.Module, inputs: Tensor) -> tuple[Any, dict[str, Tensor]]:
-    """Structure and tensors of what `mode='tensor'` returns.
+    """Structure and tensors of the outputs of `mode='tensor'`.
 
     Raises:
-        FuseError: the model returns nothing without annotations, or does not run on the inputs.
+        ExportError: the model returns nothing without annotations, or does not run on the inputs.
     """
     try:
         return flatten_outputs(model, model(inputs, mode='tensor'))
     except (RuntimeError, AssertionError, AttributeError, TypeError, IndexError, KeyError) as error:
-        # Without annotations a model trips over None; a size it complains of, in words.
+        # A model that needs annotations fails on None, without a message; one that refuses the size says so.
         says = isinstance(error, RuntimeError | AssertionError) and not isinstance(error, NotImplementedError)
         if says and str(error):
-            raise FuseError(
+            raise ExportError(
                 f'the model does not run on an input of shape {tuple(inputs.shape)}: {_brief(error)}; name the size '
                 'that it takes: --shape HEIGHT WIDTH'
             ) from error
-        raise FuseError(
+        raise ExportError(
             f"{type(model).__name__} has no raw outputs: mode='tensor' without annotations fails ({_brief(error)}). "
             'Classifiers, segmenters and single-stage detectors are exported; two-stage detectors and DETR are not.'
         ) from error
 
 
 def _to_onnx(model: nn.Module, inputs: Tensor, level: tuple[str, ...], outputs: list[str], opset: int | None) -> Any:
-    """The checked graph, `level` of its input's axes open; without the stack traces that torch leaves in it."""
+    """The checked graph, with the axes of `level` open and without the stack traces that torch stores in it."""
     program = torch.onnx.export(
         model,
         (inputs,),
@@ -148,19 +149,19 @@ def _to_onnx(model: nn.Module, inputs: Tensor, level: tuple[str, ...], outputs: 
 def _prove(
     proto: Any, reference: nn.Module, inputs: Tensor, expected: dict[str, Tensor]
 ) -> tuple[list[list[int]], float]:
-    """Compares onnxruntime with torch, on the example and, where axes are open, on another batch and size.
+    """Compares onnxruntime with torch on the example and, if axes are open, on another batch and size.
 
     Returns:
         The shapes of the inputs, and the largest difference.
 
     Raises:
-        FuseError: they differ on the example.
-        _NotOpenError: they differ on the other input.
+        ExportError: the outputs differ on the example.
+        _NotOpenError: the outputs differ on the other input.
     """
     session = open_session(proto.SerializeToString())
     worst = _worst(session, inputs, expected)
     if not worst <= TOLERANCE:
-        raise FuseError(
+        raise ExportError(
             f'the ONNX model is not the plain one: on an input of shape {tuple(inputs.shape)} onnxruntime differs by '
             f'{worst:.1e} of the largest output (tolerance {TOLERANCE:.0e}); nothing was written'
         )
@@ -177,10 +178,10 @@ def _prove(
 
 
 def _another(model: nn.Module, inputs: Tensor, shape: Sequence[int | str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """An input that differs in every open axis, and what the model returns for it.
+    """An input that differs in every open axis, and the outputs of the model for it.
 
-    Where the graph and the model take any size, the sides grow by an odd number, so that every rounding on the way
-    is another one. Some models take multiples only, of 32 mostly.
+    If the graph and the model take any size, the sides grow by an odd number, which changes every rounding in the
+    model. Some models take only multiples, mostly of 32.
     """
     batch, _, *sides = (isinstance(size, str) for size in shape)
     any_size = all(isinstance(size, int) or size.isidentifier() for size in shape)
@@ -190,7 +191,7 @@ def _another(model: nn.Module, inputs: Tensor, shape: Sequence[int | str]) -> tu
         other = torch.randn(1 if batch else len(inputs), inputs.shape[1], *size, generator=generator)
         try:
             return other, raw_outputs(model, other)[1]
-        except FuseError as error:
+        except ExportError as error:
             reason = error
     raise _NotOpenError(str(reason))
 
@@ -198,12 +199,12 @@ def _another(model: nn.Module, inputs: Tensor, shape: Sequence[int | str]) -> tu
 def _worst(session: Any, inputs: Tensor, expected: dict[str, Tensor]) -> float:
     """The largest difference of an output, relative to its largest magnitude; NaN if any is not finite."""
     got = session.run(list(expected), {INPUT: inputs.numpy()})
-    found = [difference(a, torch.from_numpy(b)) for a, b in zip(expected.values(), got, strict=True)]
+    found = [relative_difference(a, torch.from_numpy(b)) for a, b in zip(expected.values(), got, strict=True)]
     return float('nan') if any(d != d for d in found) else max(found)
 
 
 def _input_shape(proto: Any) -> list[int | str]:
-    """Axes of the graph's input: a number where it is fixed, a name where it is open."""
+    """Axes of the graph's input: numbers for the fixed ones, names for the open ones."""
     return [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
 
 
@@ -212,7 +213,7 @@ def _not_dynamic(level: tuple[str, ...]) -> str:
 
 
 def _brief(error: Exception) -> str:
-    """The line of an error that says what happened; torch's exporter wraps it into a page of advice."""
+    """The line of an error that names the fault; torch's exporter adds a page of advice."""
     text = str(error.__cause__ or error)
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     return re.sub(r'\x1b\[\d*m', '', line)[:300]

@@ -1,4 +1,4 @@
-"""An exported ONNX model: its record, its outputs as the head nested them, and a model of OpenMMLab run on it."""
+"""An exported ONNX model: its record, its outputs nested as the head returns them, and the test of a model with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .verify import FuseError
+from .errors import CheckpointError, ExportError, MissingPackageError
 
 RECORD = 'refconv_mm'  # the key of our record among the model's metadata
 INPUT = 'inputs'
@@ -21,27 +21,27 @@ _NEEDED = ('version', 'note', 'input', 'outputs')
 
 
 def needed(name: str) -> Any:
-    """A module that only ONNX needs.
+    """Imports a module that only ONNX needs.
 
     Raises:
-        FuseError: it is not installed.
+        MissingPackageError: the module does not import.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise FuseError(
+        raise MissingPackageError(
             f"ONNX needs {name}, which does not import ({error}): pip install 'refconv_mm[onnx]'"
         ) from error
 
 
 def open_session(model: str | bytes) -> Any:
-    """An onnxruntime session of a file or of its content: on the GPU where onnxruntime has one, on torch's threads."""
+    """An onnxruntime session of a file or its content, on the GPU if onnxruntime has one, with torch's threads."""
     runtime = needed('onnxruntime')
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Idle threads of one session would go on spinning beside those of another in the same process.
+    # Otherwise idle threads of one session keep spinning and slow down another session of the process.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 4  # errors are raised; its own log would say them twice
+    options.log_severity_level = 4  # errors are raised; the log would repeat them
     wanted = ('CUDAExecutionProvider', 'CPUExecutionProvider')
     return runtime.InferenceSession(model, options, [p for p in wanted if p in runtime.get_available_providers()])
 
@@ -58,7 +58,7 @@ def flatten(value: Any, name: str, into: dict[str, Tensor]) -> Any:
         into: gets the tensors by name.
 
     Raises:
-        FuseError: something else is among the outputs.
+        ExportError: the outputs hold something else.
 
     Example:
         >>> into = {}
@@ -75,7 +75,7 @@ def flatten(value: Any, name: str, into: dict[str, Tensor]) -> Any:
         return {'dict': {key: flatten(item, f'{name}_{key}', into) for key, item in value.items()}}
     if value is None:
         return None
-    raise FuseError(f"the model's raw outputs hold a {type(value).__name__}; ONNX knows tensors only")
+    raise ExportError(f"the model's raw outputs hold a {type(value).__name__}; ONNX knows tensors only")
 
 
 def restore(structure: Any, tensors: dict[str, Tensor]) -> Any:
@@ -92,7 +92,7 @@ def restore(structure: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def flatten_outputs(model: nn.Module, outputs: Any) -> tuple[Any, dict[str, Tensor]]:
-    """:func:`flatten` with names in the terms of the task: `seg_logits`, `cls_score`, `bbox_preds_0`, ..."""
+    """:func:`flatten` with the names that the task uses: `seg_logits`, `cls_score`, `bbox_preds_0`, ..."""
     kind, head = head_of(model)
     tensors: dict[str, Tensor] = {}
     predict = getattr(head, 'predict_by_feat', None)
@@ -104,7 +104,7 @@ def flatten_outputs(model: nn.Module, outputs: Any) -> tuple[Any, dict[str, Tens
 
 
 def head_of(model: nn.Module) -> tuple[str, nn.Module | None]:
-    """Name and module of the head, or `('', None)` where the model has none that we know."""
+    """Name and module of the head, or `('', None)` if the model has none of `HEADS`."""
     for name in HEADS:
         head = getattr(model, name, None)
         if isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList):  # a list: a cascade
@@ -113,14 +113,14 @@ def head_of(model: nn.Module) -> tuple[str, nn.Module | None]:
 
 
 def preprocessing(model: nn.Module) -> dict[str, Any]:
-    """What a model's data preprocessor does to an image: mean, std (None: nothing) and the order of channels."""
+    """The mean, the std (None for none) and the order of channels that a model's data preprocessor applies."""
     module = getattr(model, 'data_preprocessor', None)
-    # The three libraries' names for one thing: images are read as BGR, and turned round.
-    turned = any(getattr(module, name, False) for name in ('_channel_conversion', 'channel_conversion', 'to_rgb'))
+    # The three libraries' names for the same switch, from BGR to RGB.
+    converted = any(getattr(module, name, False) for name in ('_channel_conversion', 'channel_conversion', 'to_rgb'))
     values = {name: getattr(module, name, None) for name in ('mean', 'std')}
-    # Seven digits: what float32 holds, without the noise behind it.
+    # Seven digits, as many as float32 holds.
     numbers = {k: None if v is None else [float(f'{x:.7g}') for x in v.flatten().tolist()] for k, v in values.items()}
-    return {**numbers, 'channels': 'RGB' if turned else 'BGR'}
+    return {**numbers, 'channels': 'RGB' if converted else 'BGR'}
 
 
 # -- the model ---------------------------------------------------------------------------------------------
@@ -130,8 +130,8 @@ class OnnxModel:
     """An ONNX model of ours under onnxruntime; called with images, it returns what the plain model's head returns.
 
     Attributes:
-        record: what tools/export_onnx.py noted in the model's metadata.
-        provider: what onnxruntime runs it on.
+        record: the record that the export wrote into the metadata.
+        provider: the execution provider of onnxruntime.
     """
 
     def __init__(self, session: Any, record: dict[str, Any]) -> None:
@@ -142,11 +142,12 @@ class OnnxModel:
 
     @classmethod
     def read(cls, path: str | Path) -> OnnxModel:
-        """Opens a file that tools/export_onnx.py wrote.
+        """Opens a file that `refconv export` wrote.
 
         Raises:
-            FileNotFoundError: no such file.
-            FuseError: onnxruntime is missing, or the file is damaged or not one of ours.
+            FileNotFoundError: the file does not exist.
+            MissingPackageError: onnxruntime is not installed.
+            CheckpointError: the file is damaged, or another tool wrote it.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f'no ONNX model at {path}')
@@ -154,32 +155,32 @@ class OnnxModel:
         try:
             session = open_session(str(path))
         except Exception as error:  # onnxruntime's own classes have no nearer base
-            raise FuseError(f'{path} is damaged or no ONNX model: {error}') from error
+            raise CheckpointError(f'{path} is damaged or not an ONNX model: {error}') from error
         try:
             record = json.loads(session.get_modelmeta().custom_metadata_map[RECORD])
             missing = [key for key in _NEEDED if key not in record]
         except (KeyError, TypeError, ValueError) as error:
-            raise FuseError(
-                f'{path} is an ONNX model, but not one of tools/export_onnx.py: its metadata has no record under '
-                f'"{RECORD}", so nothing is known of its input and its outputs. Export the checkpoint anew.'
+            raise CheckpointError(
+                f'{path} is an ONNX model that refconv export did not write: its metadata has no record "{RECORD}", '
+                'which describes the input and the outputs. Export the checkpoint again.'
             ) from error
         if missing:
-            raise FuseError(f'{path}: its record lacks {", ".join(missing)}; export the checkpoint anew')
+            raise CheckpointError(f'{path}: the record lacks {", ".join(missing)}; export the checkpoint again')
         return cls(session, record)
 
     def __call__(self, inputs: Tensor) -> Any:
         """Raw outputs, nested as the head nests them, on the device of the inputs.
 
         Args:
-            inputs: normalised images, `(N, C, H, W)`. Where the graph takes one image at a time, they go one by one.
+            inputs: normalised images, `(N, C, H, W)`. A graph with a fixed batch gets them in batches of that size.
 
         Raises:
-            FuseError: the graph has a fixed size, and it is another.
+            ExportError: the graph has a fixed size and the images have another.
         """
         batch, *size = self._session.get_inputs()[0].shape
         fixed = [isinstance(a, int) and a != b for a, b in zip(size, inputs.shape[1:], strict=True)]
         if any(fixed):
-            raise FuseError(
+            raise ExportError(
                 f'the ONNX model takes images of {"x".join(map(str, size))} only, and got '
                 f'{"x".join(map(str, inputs.shape[1:]))}: export it with --shape {inputs.shape[2]} {inputs.shape[3]}'
             )
@@ -191,37 +192,38 @@ class OnnxModel:
         return self._last
 
     def hand_on(self, outputs: Any) -> Any:
-        """Stands for the head's forward: the outputs are the head's already.
+        """Replaces the head's forward: returns its input, which holds the head's outputs already.
 
         Raises:
-            FuseError: the head is given something else than the model returned.
+            ExportError: the input is not what the ONNX model returned last.
         """
         if outputs is not self._last:
-            raise FuseError("this model's prediction does not start from its raw outputs; it can't be tested as ONNX")
+            raise ExportError("this model's prediction does not start from its raw outputs; it can't be tested as ONNX")
         return outputs
 
     def __deepcopy__(self, memo: dict) -> OnnxModel:
-        return self  # EMA hooks copy the model; a session can't be copied, and has nothing that changes
+        return self  # EMA hooks copy the model; a session cannot be copied and does not change
 
 
 def run_on(model: nn.Module, onnx: OnnxModel) -> None:
-    """Makes a model take its raw outputs from ONNX, in place; its own post-processing follows, unchanged.
+    """Makes a model take its raw outputs from ONNX, in place; its post-processing stays.
 
     Args:
-        model: the plain model of a config; its weights don't matter any more.
+        model: the plain model of a config; its weights are not used.
 
     Raises:
-        FuseError: the ONNX model was exported for other images, or from another model, or it has no known head.
+        CheckpointError: the ONNX model was exported for other images or from another model.
+        ExportError: the model has no known head.
     """
     _, head = head_of(model)
     if head is None or not hasattr(model, 'extract_feat'):
-        raise FuseError(f'{type(model).__name__} has no {", ".join(HEADS)}: only models with one are tested as ONNX')
+        raise ExportError(f'{type(model).__name__} has no {", ".join(HEADS)}: only models with one are tested as ONNX')
     expected = {key: onnx.record['input'].get(key) for key in ('mean', 'std', 'channels')}
     have = preprocessing(model)
     if have != expected:
-        raise FuseError(
+        raise CheckpointError(
             f'the ONNX model was exported for images of {expected}, and the data_preprocessor of the config makes '
-            f'{have}: test with the config that it was exported with'
+            f'{have}: pass the config that the model was exported with'
         )
     _check_outputs(model.eval(), onnx)
     model.extract_feat = onnx
@@ -230,14 +232,14 @@ def run_on(model: nn.Module, onnx: OnnxModel) -> None:
 
 @torch.no_grad()
 def _check_outputs(model: nn.Module, onnx: OnnxModel) -> None:
-    """Another architecture or number of classes shows in the shapes, before any metric is computed."""
+    """Compares the shapes of the outputs: another architecture or number of classes has others."""
     device = next(model.parameters()).device
     inputs = torch.zeros(1, *onnx.record['input']['shape'][1:], device=device)
     structure, tensors = flatten_outputs(model, model(inputs, mode='tensor'))
     expected = {name: tuple(value.shape) for name, value in tensors.items()}
     have = {name: tuple(value.shape) for name, value in flatten_outputs(model, onnx(inputs))[1].items()}
     if (structure, expected) != (onnx.record['outputs'], have):
-        raise FuseError(
+        raise CheckpointError(
             f"the ONNX model is not of the config's model: on {tuple(inputs.shape)} it returns {have}, and the model "
             f'of the config {expected}'
         )

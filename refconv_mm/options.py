@@ -1,4 +1,4 @@
-"""The options of a RefConv layer, and the error of a checkpoint that a layer refuses."""
+"""The options of a RefConv layer."""
 
 from __future__ import annotations
 
@@ -13,35 +13,27 @@ FORMS = ('auto', 'update', 'explicit')
 SCOPES = ('group', 'layer')
 
 
-class LoadError(ValueError, RuntimeError):
-    """A checkpoint that a layer refuses.
-
-    A ValueError, as all errors of ours that the user can mend, and a RuntimeError, because that is what
-    callers of `load_state_dict` catch.
-    """
-
-
 @dataclass(frozen=True)
 class RefConvOptions:
-    """How a layer is refocused: what `conv_cfg=dict(type='RefConv', ...)`, `refocus` and `RefocusedBackbone` take.
+    """The options of `conv_cfg=dict(type='RefConv', ...)`, `refocus` and `RefocusedBackbone`.
 
     Args:
         map_k: side `m` of the map, odd, at most the kernel's longer side.
-        init: start of the transformation. `'zero'`: the kernel is the basis. `'kaiming'`: the released layer's, which
-            perturbs the kernel at random. `'dirac'`: the identity map, for `identity=False`.
+        init: start of the transformation. `'zero'`: the kernel is the basis. `'kaiming'`: the random start of the
+            released layer, which changes the kernel. `'dirac'`: the identity map, for `identity=False`.
         identity: False leaves out the `Wb +` term.
-        form: what trains. `'update'`: the update of the kernel, with its gradient multiplied by the Gram matrix.
-            `'explicit'`: the map, as in the released layer. `'auto'` is `'update'`.
-        gain: None as in the paper. A number scales the Gram matrices so that their diagonals average to it; at 1 a
+        form: the trained parameter. `'update'`: the update of the kernel, with its gradient multiplied by the Gram
+            matrix. `'explicit'`: the map, as in the released layer. `'auto'` is `'update'`.
+        gain: None as in the paper. A number scales the Gram matrices so that it is the mean of their diagonals; at 1 a
             refocused kernel moves as fast as a plain one.
-        scope: which slices share a Gram matrix. `'group'`: those of a group, as in the paper. `'layer'`: all of the
-            layer. This is beyond the paper: the released layer would need a map of `n**2` kernels for it. In
+        scope: the slices that share a Gram matrix. `'group'`: those of a group, as in the paper. `'layer'`: all of the
+            layer. This goes beyond the paper: the released layer would need a map of `n**2` kernels for it. In
             depthwise layers both are the same.
 
     Raises:
-        TypeError: `map_k` or `gain` is no number.
-        ValueError: a value that is not among those above; `init` and `identity` that do not fit each other;
-            `form='explicit'` with `scope='layer'`.
+        TypeError: `map_k` or `gain` is not a number.
+        ValueError: a value is not among those above, `init` and `identity` do not fit each other, or `form` is
+            `'explicit'` with `scope='layer'`.
     """
 
     map_k: int = 3
@@ -81,7 +73,7 @@ class RefConvOptions:
         for name in options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                hint = f'did you mean {near[0]!r}?' if near else f'there are: {", ".join(known)}'
+                hint = f'did you mean {near[0]!r}?' if near else f'the options are {", ".join(known)}'
                 raise TypeError(f'RefConv has no option {name!r}; {hint}')
         return cls(**options)
 

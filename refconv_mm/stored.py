@@ -1,15 +1,16 @@
-"""What the numbers of a checkpoint mean to a RefConv layer: the key says it, whatever the layer was trained with."""
+"""The trained parameters of RefConv layers in checkpoints: the key names the form, so any layer can load any form."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
 
 from . import functional as RF
-from .options import LoadError
+from .errors import LoadError
 
-# Name of the trained parameter by form and `identity`, and with the basis `Wb` the kernel that it means:
+# The name of the trained parameter by form and `identity`, and its kernel given the basis `Wb`:
 #   refocus            Wb + D      the update
 #   refocus_alone      D           without the identity
 #   refocus_map        Wb + F(Wb)  the explicit map; the gain is inside it
@@ -32,8 +33,27 @@ def layer_of(key: str) -> str | None:
     return None
 
 
+def is_refocused_state(state_dict: dict[str, Tensor]) -> bool:
+    """Whether a state dict holds trained parameters of RefConv layers."""
+    return any(layer_of(key) is not None for key in state_dict)
+
+
+def without_wrapper(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Removes the prefix `module.` of DDP from the keys, as mmengine's loader does."""
+    if not state or not all(key.startswith('module.') for key in state):
+        return state
+    stripped = OrderedDict((key.removeprefix('module.'), value) for key, value in state.items())
+    metadata = getattr(state, '_metadata', {})
+    stripped._metadata = OrderedDict(  # type: ignore[attr-defined]
+        (key.removeprefix('module').removeprefix('.'), value) for key, value in metadata.items() if key
+    )
+    return stripped
+
+
 def adopt_stored(state: dict[str, Any], prefix: str, form: str, identity: bool, geo: RF.Geometry | None) -> None:
-    """Puts what a checkpoint holds for a layer under the name that the layer trains, with the same kernel; in place.
+    """Renames and converts the trained parameter that a checkpoint stores for a layer, in place.
+
+    Afterwards it has the name and the form that the layer trains, and the kernel is the same.
 
     Args:
         state: the state dict that is being loaded.
@@ -43,13 +63,13 @@ def adopt_stored(state: dict[str, Any], prefix: str, form: str, identity: bool, 
         geo: the layer's geometry; None for an ordinary convolution.
 
     Raises:
-        LoadError: the layer cannot hold this kernel, or the basis is missing; says why.
+        LoadError: the layer cannot represent this kernel, or the basis is missing.
     """
     where, basis = prefix[:-1] or 'the layer', state.get(prefix + 'weight')
     found = [name for name in KEYS if prefix + name in state]
     if not found:
         if geo is not None and isinstance(basis, nn.Parameter):
-            state[prefix + 'weight'] = basis.detach()  # assigned, it would make the layer ordinary
+            state[prefix + 'weight'] = basis.detach()  # an assigned parameter would make the layer ordinary
         return
     if geo is None:
         raise LoadError(
@@ -61,10 +81,10 @@ def adopt_stored(state: dict[str, Any], prefix: str, form: str, identity: bool, 
     name = TRAINED['explicit', True] if found[0] == RELEASED else found[0]
     if stored.ndim == 2:
         raise LoadError(
-            f'{where}: {name} is a map of the compact form, which ended with 0.1; fuse it with that version'
+            f'{where}: {name} is a map of the compact form, which version 0.1 had; fuse the checkpoint with version 0.1'
         )
     if name == TRAINED['update', True] and stored.ndim == 4 and basis is not None and stored.shape != basis.shape:
-        name = TRAINED['explicit', True]  # an explicit map was called so in 0.1
+        name = TRAINED['explicit', True]  # the name of an explicit map in version 0.1
     own = TRAINED[form, identity]
     if name != own:
         stored = _translate(stored, basis, name, own, geo, where)
@@ -74,11 +94,11 @@ def adopt_stored(state: dict[str, Any], prefix: str, form: str, identity: bool, 
 def _translate(stored: Tensor, basis: Tensor | None, name: str, own: str, geo: RF.Geometry, where: str) -> Tensor:
     if own.startswith(TRAINED['explicit', True]):
         raise LoadError(
-            f"{where}: the checkpoint holds {name}, from which no explicit map follows; load it with form='update'"
+            f"{where}: the checkpoint holds {name}, which has no explicit map; load it with form='update'"
             + (' and identity=False' if name.endswith('alone') else '')
         )
     if basis is None:
-        raise LoadError(f'{where}: the checkpoint has {name} without the basis that it belongs to')
+        raise LoadError(f'{where}: the checkpoint has {name} without the basis of the layer')
     exact = basis.double()
     if name.startswith(TRAINED['explicit', True]):
         if stored.shape[:2] != geo.map_shape[:2]:

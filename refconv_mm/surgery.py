@@ -1,4 +1,4 @@
-"""refocus(model) and fuse(model), each the inverse of the other, and the report that both return."""
+"""`refocus(model)` and its inverse `fuse(model)`, and the report that both return."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .layer import RefConv2d
 from .options import RefConvOptions
 from .targets import KINDS, kind_of, select
 
-# Hooks that a user hung on a convolution go on hanging on its replacement.
+# Hooks of a convolution, which its replacement gets.
 _HOOKS = (
     '_forward_pre_hooks',
     '_forward_pre_hooks_with_kwargs',
@@ -50,14 +50,14 @@ class Row:
 
 @dataclass
 class Report:
-    """What a surgery did, or would do.
+    """The changes of a model, done or planned.
 
     Attributes:
         action: `'refocus'` or `'fuse'`.
         rows: the matched layers.
-        skipped: reason by name, for the other convolutions.
+        skipped: the reasons for the other convolutions, by name.
         params_before, params_after: trainable parameters of the whole model.
-        bytes_before, bytes_after: what training holds for them: value, gradient and one SGD momentum.
+        bytes_before, bytes_after: memory of value, gradient and SGD momentum of the trainable parameters.
         note: printed below the table.
     """
 
@@ -114,13 +114,13 @@ def refocus(
 ) -> Report:
     """Turns matching convolutions into RefConv layers, in place; inverse of :func:`fuse`.
 
-    Keys, values, device, dtype, training mode, hooks and frozenness stay. Do it where the model is built: an
-    optimizer made before knows nothing of the updates.
+    Keys, values, device, dtype, training mode, hooks and `requires_grad` stay. Call it before the optimizer is built:
+    an earlier optimizer does not have the updates.
 
     Args:
-        model: any module; its present kernels become the bases.
+        model: any module; its kernels become the bases.
         include: globs on module names, such as `'backbone.*'`.
-        exclude: globs that win over `include`.
+        exclude: globs of modules to leave out; they override `include`.
         kinds: any of `'depthwise'`, `'grouped'`, `'dense'`.
         dry_run: only report.
         **options: `map_k`, `init`, `identity`, `form`, `gain`, `scope`; see :class:`refconv_mm.RefConvOptions`.
@@ -129,7 +129,7 @@ def refocus(
         The report; `print` shows it as a table.
 
     Raises:
-        TypeError, ValueError: a bad option, or nothing matches. The model is then as it was.
+        TypeError, ValueError: an option is wrong, or no convolution matches. The model is then unchanged.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
@@ -142,7 +142,7 @@ def refocus(
     """
     checked = RefConvOptions.of(options)
     chosen, skipped = select(model, include, exclude, kinds, checked.map_k)
-    # All layers are built before the first is put in, so an error leaves the model as it was.
+    # All layers are built before the first is replaced, so an error leaves the model unchanged.
     with torch.random.fork_rng(devices=[], enabled=dry_run):
         new: dict[str, nn.Conv2d] = {
             name: REFCONV_FOR[type(conv)].from_conv2d(conv, checked) for name, conv in chosen.items()
@@ -151,7 +151,7 @@ def refocus(
 
 
 def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
-    """Writes out every RefConv layer as an ordinary convolution, in place; inverse of :func:`refocus`.
+    """Turns every RefConv layer into an ordinary convolution, in place; inverse of :func:`refocus`.
 
     Args:
         model: a model with RefConv layers.
@@ -161,8 +161,8 @@ def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
         The report.
 
     Raises:
-        TypeError: no module.
-        ValueError: no RefConv layer, or the model is one itself; the model is then as it was.
+        TypeError: `model` is not a module.
+        ValueError: the model has no RefConv layer, or is one itself. It is then unchanged.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
@@ -170,13 +170,13 @@ def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
         raise ValueError('the model is itself a RefConv layer and cannot be replaced in place; use its to_conv2d()')
     old: dict[str, nn.Conv2d] = dict(named_refconvs(model, refocused_only=False))
     if not old:
-        raise ValueError('no RefConv layer in the model: nothing to fuse (fused already, or built without RefConv?)')
+        raise ValueError('the model has no RefConv layer to fuse; was it fused before, or built without RefConv?')
     new = {name: layer.to_conv2d() for name, layer in old.items() if isinstance(layer, RefConv2d)}
     return _operate('fuse', model, old, new, {}, dry_run)
 
 
 def named_refconvs(model: nn.Module, refocused_only: bool = True) -> list[tuple[str, RefConv2d]]:
-    """RefConv layers by name; pointwise ones only on request."""
+    """RefConv layers by name; pointwise ones only with `refocused_only=False`."""
     return [
         (name, module)
         for name, module in model.named_modules()
@@ -185,12 +185,12 @@ def named_refconvs(model: nn.Module, refocused_only: bool = True) -> list[tuple[
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The model inside DDP and the like."""
+    """The model inside a wrapper such as DDP."""
     return model.module if is_model_wrapper(model) else model
 
 
 def layer_row(name: str, layer: nn.Conv2d, before: int, after: int) -> Row:
-    """A report row; `layer` is the refocused or, when fusing, the RefConv one."""
+    """A report row; `layer` is the RefConv layer."""
     form = layer.form if isinstance(layer, RefConv2d) else 'plain'
     size = 'x'.join(map(str, layer.kernel_size))
     channels = f'{layer.in_channels}->{layer.out_channels}'
@@ -203,7 +203,7 @@ def trainable(module: nn.Module) -> int:
 
 
 def trained_bytes(model: nn.Module) -> int:
-    """Bytes of value, gradient and momentum of what trains."""
+    """Bytes of value, gradient and momentum of the trainable parameters."""
     return 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
@@ -218,7 +218,7 @@ def _operate(
     report = Report(action, skipped=skipped, params_before=trainable(model), bytes_before=trained_bytes(model))
     for name, conv in old.items():
         if isinstance(conv, RefConv2d) and not conv.is_refocused:
-            continue  # a pointwise one: written out too, but nothing was fused
+            continue  # a pointwise layer is replaced too, but has nothing to fuse
         row = layer_row(name, new[name] if action == 'refocus' else conv, trainable(conv), trainable(new[name]))
         row.note = '' if trainable(conv) or not any(True for _ in conv.parameters()) else 'frozen'
         report.rows.append(row)
@@ -234,15 +234,15 @@ def _operate(
 
 
 def _replace(model: nn.Module, new: dict[int, nn.Conv2d]) -> None:
-    """Puts the new layers wherever the old ones stand, under every name of a shared one."""
+    """Replaces the old layers by the new ones, a shared layer under each of its names."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if id(child) in new:
                 assert child is not None
-                for hooks in _HOOKS:  # the same dicts, so the handles that the user holds go on working
+                for hooks in _HOOKS:  # the same dicts, so that the user's handles still work
                     if hooks in child.__dict__:
                         new[id(child)].__dict__[hooks] = child.__dict__[hooks]
                 for hook in child._load_state_dict_pre_hooks.values():
-                    if getattr(hook, 'with_module', False):  # torch hands these a weak reference to their module
+                    if getattr(hook, 'with_module', False):  # torch passes these a weak reference to their module
                         hook.module = weakref.ref(new[id(child)])
                 parent._modules[name] = new[id(child)]

@@ -1,4 +1,4 @@
-"""Which convolutions to refocus: by name, by kind, by kernel; and why the others are left alone."""
+"""Selects the convolutions to refocus by name, kind and kernel, with reasons for the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_patterns(argument: str, value: str | Sequence[str]) -> list[str]:
     """A glob or a sequence of globs as a list.
 
     Raises:
-        TypeError: anything else, naming the argument.
+        TypeError: the value is something else; the message names the argument.
     """
     patterns = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(pattern, str) for pattern in patterns):
@@ -42,11 +42,11 @@ def named_convs(model: nn.Module) -> dict[str, tuple[nn.Conv2d, list[str]]]:
 
 
 def why_not(conv: nn.Conv2d, map_k: int, kinds: Sequence[str]) -> str | None:
-    """The reason why a convolution can't or should not be refocused; None if it can."""
+    """The reason not to refocus a convolution; None if it can be refocused."""
     if isinstance(conv, RefConv2d):
         return 'refocused already' if conv.is_refocused else 'pointwise: nothing to refocus'
     if type(conv) not in REFCONV_FOR:
-        return f'{type(conv).__name__} computes in its own way'
+        return f'{type(conv).__name__} is a type that RefConv does not replace'
     if 'weight' not in conv._parameters:
         return 'its kernel is computed (weight norm or the like)'
     if conv.kernel_size == (1, 1):
@@ -65,21 +65,21 @@ def select(
     kinds: Sequence[str] = KINDS,
     map_k: int = 3,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
-    """Chooses convolutions.
+    """Selects convolutions.
 
     Args:
         model: any module; it must not be a convolution itself.
-        include: globs on module names (`fnmatch`; `*` also crosses dots). A shared layer goes by any of its names.
-        exclude: globs that win over `include`.
+        include: globs on module names (`fnmatch`; `*` also matches dots). A shared layer matches by any of its names.
+        exclude: globs of modules to leave out; they override `include`.
         kinds: any of `KINDS`.
-        map_k: side of the map, which the kernel must hold.
+        map_k: side of the map; smaller kernels are left out.
 
     Returns:
-        The chosen convolutions by name, and the reason for each of the others.
+        The chosen convolutions by name, and the reasons for the others.
 
     Raises:
-        TypeError: no module, or patterns that are no strings.
-        ValueError: nothing was chosen, an include pattern matches no convolution, an unknown kind.
+        TypeError: `model` is not a module, or a pattern is not a string.
+        ValueError: no convolution is chosen, an include pattern matches none, or a kind is unknown.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
@@ -117,7 +117,7 @@ def _matches(names: list[str], patterns: list[str]) -> bool:
 
 
 def _tied(convs: dict[str, tuple[nn.Conv2d, list[str]]]) -> dict[str, str]:
-    """Distinct layers that share a kernel or a bias; refocusing one would untie it."""
+    """Layers that share a kernel or a bias with another layer; refocusing would separate them."""
     first: dict[int, str] = {}
     tied = {}
     for name, (conv, _) in convs.items():

@@ -1,8 +1,9 @@
-"""Is the plain model the refocused one? Compared on an input, layer by layer and end to end."""
+"""Compares a refocused model with its plain model on an input, layer by layer and end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +11,16 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from .errors import FuseError
+from .layer import RefConv2d
 from .surgery import named_refconvs
 
-# Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that
-# differ by its rounding (6e-8): a layer shows some 1e-6, fifty layers and their batch norms ten times that.
+# Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that differ
+# by its rounding (6e-8): the outputs of a layer differ by about 1e-6, those of fifty layers by ten times that.
 LAYER_TOLERANCE = 1e-5
 MODEL_TOLERANCE = 1e-4
-# Folding batch norm rounds once more, where a small running variance can make the factors large.
+# Folding batch norm rounds once more, and a small running variance makes its factors large.
 FOLDED_TOLERANCE = 1e-3
-
-
-class FuseError(ValueError):
-    """Something that must not be fused, or a fused model that is not the refocused one."""
 
 
 @dataclass
@@ -31,9 +30,9 @@ class Comparison:
     Attributes:
         layers: by name of the RefConv layer, on the same input.
         model: end to end.
-        outputs: what was compared end to end, `'forward'` or `'extract_feat'`.
+        outputs: the method whose outputs were compared end to end, `'forward'` or `'extract_feat'`.
         shape: of the input.
-        model_tolerance: what `model` may be at most.
+        model_tolerance: the largest allowed value of `model`.
     """
 
     layers: dict[str, float] = field(default_factory=dict)
@@ -48,7 +47,7 @@ class Comparison:
         return max(self.layers.items(), key=lambda item: float('inf') if item[1] != item[1] else item[1])
 
     def check(self) -> None:
-        """Raises a FuseError that names the worst layer if anything is above tolerance or not finite."""
+        """Raises a FuseError that names the worst layer if a difference exceeds its tolerance or is not finite."""
         name, difference = self.worst
         if not difference <= LAYER_TOLERANCE:
             raise FuseError(
@@ -71,11 +70,11 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Comparison:
-    """Runs both models on an input.
+def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Comparison:
+    """Compares a refocused and a plain model on an input, end to end and layer by layer.
 
-    Each RefConv layer is also compared on the input that it got, so that errors don't add up unseen; one that
-    the input never reached is compared on a random one.
+    Each RefConv layer is compared on the input that it got in the refocused model, so differences of earlier layers do
+    not count. A layer that the input does not reach is compared on a random input.
 
     Args:
         refocused: the model with RefConv layers, in eval mode.
@@ -85,41 +84,60 @@ def compare(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Compariso
     Raises:
         FuseError: the refocused model does not run on the inputs.
     """
+    try:
+        with _layer_inputs(refocused) as seen:
+            expected, how = _outputs(refocused, inputs)
+    except RuntimeError as error:
+        raise FuseError(
+            f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be proven: '
+            f'{error}; name the size that it takes (--shape HEIGHT WIDTH)'
+        ) from error
+    result = Comparison(outputs=how, shape=tuple(inputs.shape))
+    for name, layer in named_refconvs(refocused):
+        x = seen[name] if name in seen else _random_input(layer)
+        result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
+    got, _ = _outputs(plain, inputs, how)
+    differences = [relative_difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
+    result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
+    return result
+
+
+@contextmanager
+def _layer_inputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Collects the first input of each RefConv layer that runs inside the block, by name."""
     seen: dict[str, Tensor] = {}
 
-    def remember(name: str) -> Callable[[nn.Module, tuple], None]:
+    def collector(name: str) -> Callable[[nn.Module, tuple], None]:
         def hook(_: nn.Module, args: tuple) -> None:
             seen.setdefault(name, args[0])
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(remember(name)) for name, layer in named_refconvs(refocused)]
+    handles = [layer.register_forward_pre_hook(collector(name)) for name, layer in named_refconvs(model)]
     try:
-        expected, how = _outputs(refocused, inputs)
-    except RuntimeError as error:
-        raise FuseError(
-            f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be proven: '
-            f'{error}; name the size that it takes (tools/fuse.py --shape HEIGHT WIDTH)'
-        ) from error
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
-    result = Comparison(outputs=how, shape=tuple(inputs.shape))
-    for name, layer in named_refconvs(refocused):
-        kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
-        generator = torch.Generator().manual_seed(0)
-        x = seen.get(name)
-        if x is None:
-            x = torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
-        result.layers[name] = difference(layer(x), plain.get_submodule(name)(x))
-    got, _ = _outputs(plain, inputs, how)
-    differences = [difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
-    result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
-    return result
 
 
-def difference(expected: Tensor, got: Tensor) -> float:
-    """Largest difference as a share of the largest expected magnitude; NaN where either is not finite."""
+def _random_input(layer: RefConv2d) -> Tensor:
+    kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
+
+
+def compare_folded(refocused: nn.Module, fused: nn.Module, folded: nn.Module, inputs: Tensor) -> Comparison:
+    """Compares the layers with those of the fused model, and the whole with the folded model, whose layers differ."""
+    layers = compare_models(refocused, fused, inputs)
+    layers.check()
+    whole = compare_models(refocused, folded, inputs)
+    whole.layers, whole.model_tolerance = layers.layers, FOLDED_TOLERANCE
+    return whole
+
+
+def relative_difference(expected: Tensor, got: Tensor) -> float:
+    """The largest difference relative to the largest expected magnitude; NaN if a value is not finite."""
     if expected.shape != got.shape:
         return float('inf')
     if not expected.numel():
@@ -129,7 +147,7 @@ def difference(expected: Tensor, got: Tensor) -> float:
 
 
 def _outputs(model: nn.Module, inputs: Tensor, how: str | None = None) -> tuple[Any, str]:
-    """Raw outputs; the features only, where the model can't run without annotations (two-stage detectors)."""
+    """Raw outputs; only the features if the model needs annotations to run (two-stage detectors)."""
     if how != 'extract_feat':
         try:
             if not hasattr(model, 'data_preprocessor'):
@@ -154,13 +172,13 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320) -> Tensor:
-    """A seeded normal input of the size that a config tests with, halved until its longer side fits `limit`.
+    """A seeded normal input of a config's test size, halved until the longer side fits `limit`.
 
     Args:
-        shape: height and width, in place of the config's.
+        shape: height and width; by default the config's.
 
     Returns:
-        Shape `(1, C, H, W)`; sides that the config names are rounded up to multiples of 32 (pyramids want it).
+        Shape `(1, C, H, W)`. The config's sides are rounded up to multiples of 32, which feature pyramids need.
     """
     if shape is None:
         size = _test_size(cfg.get('test_pipeline')) or _test_size(cfg.get('test_dataloader')) or (224, 224)

@@ -1,4 +1,4 @@
-"""The versions that we support, checked at import, with what to install when they don't fit."""
+"""The supported versions of the libraries, and their check at import."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def installed(name: str) -> Version | None:
 
 
 def check_versions() -> None:
-    """Raises an ImportError that says what to install, if something needed is missing or does not fit."""
+    """Raises an ImportError with the pip command if a library is missing or has an unsupported version."""
     problems = []
     for name, (low, high, tested) in {**REQUIRED, **OPTIONAL}.items():
         have = installed(name)
         if have is None:
             if name == 'mmcv' and installed('mmcv-lite') is not None:
                 problems.append(
-                    'mmcv-lite is installed, which has no ops and which mmdet and mmseg refuse: '
+                    'mmcv-lite is installed, which has no ops and does not work with mmdet and mmseg: '
                     f'pip uninstall mmcv-lite && pip install mmcv=={tested}'
                 )
             elif name in REQUIRED:
@@ -53,7 +53,7 @@ def check_versions() -> None:
 
 
 def _ops_problem() -> list[str]:
-    """mmcv without compiled ops imports, and fails much later; look now."""
+    """Checks for the compiled ops of mmcv: without them mmcv imports, but models fail later."""
     if importlib.util.find_spec('mmcv._ext') is None:
         return [
             'mmcv is installed without its compiled ops (mmcv._ext): build it for this torch with '
@@ -63,5 +63,5 @@ def _ops_problem() -> list[str]:
     try:
         importlib.import_module('mmcv._ext')
     except ImportError as error:
-        return [f"mmcv's ops do not load ({error}): they were built for another torch; rebuild mmcv"]
+        return [f"mmcv's ops do not load ({error}): they were built for another version of torch; rebuild mmcv"]
     return []

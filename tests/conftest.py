@@ -1,4 +1,4 @@
-"""Shared by all tests: seeds, one thread where two processes run, tiny data sets and tiny runs."""
+"""Fixtures of all tests: seeds, small data sets and short runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEMO = ROOT / 'configs' / 'demo'
 
 
 @pytest.fixture(autouse=True)
-def _seeded():
+def _seed():
     torch.manual_seed(0)
     yield
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # what --trust sets, for the whole process
@@ -39,7 +39,7 @@ def city(tmp_path_factory) -> Path:
 
 
 def tiny(name: str, root: Path, work_dir: Path, iters: int = 2, **changes) -> Config:
-    """A demo config cut down to seconds: a quarter of the width, few small images, `iters` steps."""
+    """A demo config that runs in seconds: a quarter of the width, few small images, `iters` steps."""
     cfg = Config.fromfile(DEMO / f'{name}_demo.py')
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
     cfg.experiment_name = cfg.visualizer.name = f'{name}_{time.time_ns()}'
@@ -62,8 +62,8 @@ def detector(root: Path, work_dir: Path, kind: str = '_refconv', iters: int = 2,
 
 def random_checkpoint(cfg: Config, path: Path) -> Path:
     """A plain checkpoint of a config's model with random weights, as a stand-in for a trained one."""
-    from refconv_mm.checkpoint import build_model
     from refconv_mm.config import plain_config
+    from refconv_mm.models import build_model
 
     model = build_model(plain_config(cfg))
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
@@ -73,19 +73,20 @@ def random_checkpoint(cfg: Config, path: Path) -> Path:
 @pytest.fixture(scope='session')
 def seg_run(city, tmp_path_factory) -> dict:
     """A finished refocused segmentation run of two steps: its config, its work dir and its start."""
-    from refconv_mm.running import build_runner, set_init
+    from refconv_mm.run_settings import set_init
+    from refconv_mm.runners import build_runner
 
     work_dir = tmp_path_factory.mktemp('seg')
     cfg = segmenter(city, work_dir)
     start = random_checkpoint(cfg, work_dir / 'start.pth')
     set_init(cfg, str(start))
-    cfg.optim_wrapper.optimizer.lr = 0.2  # so that two steps leave a mark
+    cfg.optim_wrapper.optimizer.lr = 0.2  # so that two steps change the weights visibly
     build_runner(cfg).train()
     return dict(cfg=cfg, work_dir=work_dir, start=start, last=work_dir / 'iter_2.pth')
 
 
 def run(*command: object, check: bool = True, timeout: int = 300, **env: str) -> subprocess.CompletedProcess:
-    """A command in the checkout, one thread a process."""
+    """Runs Python in the checkout, with one thread."""
     full = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
     words = [str(word) for word in command]
     result = subprocess.run(

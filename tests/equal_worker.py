@@ -1,4 +1,4 @@
-"""One training, split among however many processes: run by torchrun, and by test_distributed.py in one process.
+"""A training split among any number of processes: run by torchrun, and by test_distributed.py in one process.
 
 torchrun ... -m tests.equal_worker OUT START JOB [JOB ...]
 
@@ -27,9 +27,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from refconv_mm.checkpoint import build_model
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
-from refconv_mm.running import build_runner, leave_process_group, set_init, set_launcher, set_resume
+from refconv_mm.models import build_model
+from refconv_mm.run_settings import set_init, set_launcher, set_resume
+from refconv_mm.runners import build_runner, leave_process_group
 from refconv_mm.surgery import bare, fuse, named_refconvs
 from tests.conftest import detector
 
@@ -109,7 +110,7 @@ class Curve(Hook):
 
 @HOOKS.register_module()
 class FrozenNorms(Hook):
-    """Batch norm by its running averages: statistics of a batch depend on how it is split."""
+    """Batch norm with its running averages, since the statistics of a batch depend on the split."""
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         freeze_norms(runner.model)
@@ -151,7 +152,7 @@ def toy_config(work_dir: Path, start: Path, **changes: Any) -> Config:
 
 
 def detector_config(root: Path, work_dir: Path) -> Config:
-    """SSDLite with all that is random per process, or depends on the split of the batch, taken out."""
+    """SSDLite without parts that are random in each process or depend on the split of the batch."""
     cfg = detector(root, work_dir, iters=3)
     cfg.train_dataloader.batch_size = 4 // WORLD
     crop_and_flip = ('MinIoURandomCrop', 'RandomFlip')
@@ -160,12 +161,12 @@ def detector_config(root: Path, work_dir: Path) -> Config:
     cfg.custom_hooks = [dict(type='Curve'), dict(type='FrozenNorms')]
     cfg.default_hooks.refconv.fuse_after_train = False
     cfg.optim_wrapper.optimizer.lr = 0.05
-    cfg.param_scheduler = []  # the warm-up would hardly move anything in three steps
+    cfg.param_scheduler = []  # with the warm-up the weights would hardly change in three steps
     return cfg
 
 
 def train(cfg: Config) -> dict[str, Any]:
-    """Runs a config in this process, or in all that torchrun started; its curve and its weights."""
+    """Runs a config in this process, or in all processes of torchrun; returns its curve and its weights."""
     set_launcher(cfg, LAUNCHER)
     runner = build_runner(cfg)
     runner.train()
@@ -223,7 +224,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
 
 
 def counted(out: Path, start: Path) -> dict[str, Any]:
-    """Gradient bytes, counted by the first process alone while there is a group of all."""
+    """Gradient bytes, counted by the first process alone while a group of all exists."""
     return dict(bytes=toy_bytes() if RANK == 0 else 0)
 
 

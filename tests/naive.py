@@ -1,4 +1,4 @@
-"""Refocusing written down from the paper's words in numpy, one number at a time: slow, and independent."""
+"""Refocusing as the paper describes it, in numpy, one number at a time: slow and independent of the package."""
 
 import numpy as np
 

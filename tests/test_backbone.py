@@ -73,7 +73,7 @@ def test_bad_configs_are_refused(changes, error, match):
 
 
 def test_efficientnet_keeps_its_own_padding():
-    """Its convolutions pad as TensorFlow does, by a class of mmcv's that is no nn.Conv2d in its arithmetic."""
+    """Its convolutions pad as TensorFlow does: mmcv's class computes something else than nn.Conv2d."""
     config = dict(type='mmpretrain.EfficientNet', arch='b0', out_indices=(1, 2))
     plain = MODELS.build(config)
     backbone = MODELS.build(dict(type='RefocusedBackbone', backbone=config))

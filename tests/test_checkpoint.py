@@ -1,4 +1,4 @@
-"""Reading safely, fusing with proof, writing whole or not at all."""
+"""Safe reading, fusing with proof, and complete writing."""
 
 import copy
 import pickle
@@ -12,19 +12,14 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from refconv_mm import checkpoint as C
-from refconv_mm.checkpoint import (
-    build_model,
-    choose_weights,
-    fuse_checkpoint,
-    is_refocused_state,
-    load_whole,
-    read_checkpoint,
-    write_fused,
-)
+from refconv_mm.checkpoint import choose_weights, fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.errors import CheckpointError, FuseError
 from refconv_mm.files import write_whole
 from refconv_mm.layer import RefConv2d
+from refconv_mm.models import build_model, load_whole
+from refconv_mm.stored import is_refocused_state
 from refconv_mm.surgery import named_refconvs
-from refconv_mm.verify import FuseError, example_input
+from refconv_mm.verify import example_input
 
 from .conftest import detector, random_checkpoint, run, segmenter
 
@@ -60,7 +55,7 @@ def test_a_file_that_would_run_code_is_refused_unless_trusted(tmp_path):
     mark = Path('/tmp/refconv_mm_was_here')
     mark.unlink(missing_ok=True)
     torch.save(dict(state_dict={}, evil=Evil()), tmp_path / 'evil.pth')
-    with pytest.raises(FuseError, match=r'could run code.*--trust'):
+    with pytest.raises(CheckpointError, match=r'could run code.*--trust'):
         read_checkpoint(tmp_path / 'evil.pth')
     assert not mark.exists()
     read_checkpoint(tmp_path / 'evil.pth', trust=True)
@@ -70,7 +65,7 @@ def test_a_file_that_would_run_code_is_refused_unless_trusted(tmp_path):
 
 def test_getattr_hands_out_four_statistics_and_nothing_else(tmp_path):
     attack_by_getattr(tmp_path / 'reach.pth')
-    with pytest.raises(FuseError, match='could run code'):
+    with pytest.raises(CheckpointError, match='could run code'):
         read_checkpoint(tmp_path / 'reach.pth')
 
 
@@ -83,7 +78,7 @@ def test_what_is_no_checkpoint_is_refused(content, match, tmp_path):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(FuseError, match=match):
+    with pytest.raises(CheckpointError, match=match):
         read_checkpoint(path)
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
         read_checkpoint(tmp_path / 'nowhere.pth')
@@ -92,7 +87,7 @@ def test_what_is_no_checkpoint_is_refused(content, match, tmp_path):
 def test_a_cut_file_is_refused(seg_run, tmp_path):
     content = seg_run['last'].read_bytes()
     (tmp_path / 'cut.pth').write_bytes(content[: len(content) // 2])
-    with pytest.raises(FuseError, match='damaged'):
+    with pytest.raises(CheckpointError, match='damaged'):
         read_checkpoint(tmp_path / 'cut.pth')
 
 
@@ -104,7 +99,7 @@ def test_a_bare_state_dict_is_a_checkpoint(tmp_path):
 
 
 def test_the_prefix_of_a_wrapper_is_dropped(tmp_path):
-    """As mmengine's loader does; the metadata beside the keys comes along."""
+    """As in mmengine's loader; the metadata of the state dict stays."""
     model = torch.nn.Sequential(RefConv2d(4, 4, 3, groups=4))
     state = torch.nn.ModuleDict(dict(module=model)).state_dict()
     torch.save(dict(state_dict=state), tmp_path / 'x.pth')
@@ -123,7 +118,7 @@ def test_mmengine_swaps_averaged_and_trained_weights_when_it_saves():
     assert choose_weights(checkpoint, True)[0]['a'] is averaged
     assert choose_weights(checkpoint, False) == (OrderedDict(a=trained), 'trained')
     assert choose_weights(dict(state_dict={'a': trained}), False)[1] == 'trained'
-    with pytest.raises(FuseError, match='no averaged weights'):
+    with pytest.raises(CheckpointError, match='no averaged weights'):
         choose_weights(dict(state_dict={'a': trained}), True)
 
 
@@ -215,11 +210,11 @@ def test_fusing_what_must_not_be_fused_is_a_clear_error(seg_run, fused, city, vo
         fuse_checkpoint(cfg, read_checkpoint(seg_run['start']))
     with pytest.raises(FuseError, match='the config is plain'):
         fuse_checkpoint(fused.cfg, refocused)
-    with pytest.raises(FuseError, match='does not fit the model of the config'):
+    with pytest.raises(CheckpointError, match='does not fit the model of the config'):
         fuse_checkpoint(detector(voc, tmp_path), refocused)
     wider = segmenter(city, tmp_path)
     wider.model.decode_head.channels = 72
-    with pytest.raises(FuseError, match='size mismatch'):
+    with pytest.raises(CheckpointError, match='size mismatch'):
         fuse_checkpoint(wider, refocused)
 
 
@@ -268,7 +263,7 @@ def test_a_transformer_segmenter_fuses_through_the_builder():
 
 
 def _fuse_nudged(model: dict, scope: str) -> None:
-    """Fuses a model whose maps have been moved at random, through the whole proof."""
+    """Fuses a model with random updates, with the whole proof."""
     cfg = Config(dict(default_scope=scope, model=model))
     refocused = build_model(cfg)
     for _, layer in named_refconvs(refocused):
@@ -349,7 +344,7 @@ assert 'refconv_mm' not in sys.modules
 
 
 def test_pickles_of_the_record_are_plain(fused):
-    """Whoever reads fused.pth with `weights_only=True` needs no allow-list."""
+    """`weights_only=True` reads fused.pth without an allow-list."""
     assert pickle.loads(pickle.dumps(fused.checkpoint['meta'])) == fused.checkpoint['meta']
 
 

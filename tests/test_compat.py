@@ -1,4 +1,4 @@
-"""Each upstream fault is still there without its entry, and gone with it."""
+"""Each upstream fault exists without its entry and is gone with it."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     head = mmdet.models.dense_heads.ssd_head.SSDHead
     if 'loss_cls' in vars(head):
         monkeypatch.delattr(head, 'loss_cls')
-    assert not hasattr(head, 'loss_cls')  # the fault; gone upstream, the entry can go too
+    assert not hasattr(head, 'loss_cls')  # the fault; remove the entry when upstream is repaired
     assert 'ssd_head_loss_cls' in compat.apply()
     assert head.loss_cls is None
 

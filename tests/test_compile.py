@@ -105,7 +105,7 @@ def test_bfloat16_autocast_rounds_the_kernel_once_as_of_a_plain_convolution(opti
     with torch.autocast('cpu', torch.bfloat16):
         got, expected = model(x), plain(x)
     assert got.dtype == torch.bfloat16
-    # The kernels agree to 1e-7, which can turn a rounding of bfloat16 (2**-8) here and there.
+    # The kernels agree to 1e-7, which can change single roundings of bfloat16 (2**-8).
     torch.testing.assert_close(got, expected, rtol=2**-6, atol=2**-6)
     got.float().square().mean().backward()
     for _, layer in named_refconvs(model):
@@ -130,7 +130,7 @@ def test_channels_last(options):
 
 def test_activation_checkpointing_recomputes_the_same_gradients():
     model = refocused(form='auto').double()
-    model[1].momentum = 0.0  # running statistics would be updated twice, of a plain model too
+    model[1].momentum = 0.0  # otherwise running statistics are updated twice, in a plain model too
     recomputed = copy.deepcopy(model)
     train(model, model)
     train(recomputed, lambda x: checkpoint(recomputed, x, use_reentrant=False))

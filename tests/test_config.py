@@ -2,10 +2,11 @@ import pytest
 from mmengine.config import Config
 
 from refconv_mm import RefConv2d
-from refconv_mm.checkpoint import build_model, fuse_checkpoint, write_fused
+from refconv_mm.checkpoint import fuse_checkpoint, write_fused
 from refconv_mm.config import drop_pretrained, is_refocused_config, plain_config, without_run
+from refconv_mm.models import build_model
 
-from .conftest import ROOT
+from .conftest import ROOT, run
 
 REFCONV = dict(type='RefConv', map_k=3, gain=1.0)
 
@@ -126,5 +127,21 @@ def test_an_import_that_the_plain_model_needs_stays():
     cfg = Config.fromfile(ROOT / 'configs/cifar10/mobilenet-v2_cifar10.py')
     cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone)
     plain = plain_config(cfg)
-    assert plain.custom_imports.imports == ['refconv_mm.compare']
+    assert plain.custom_imports.imports == ['refconv_mm.small_image_backbone']
     assert plain.model.backbone.type == 'SmallImageBackbone'
+
+
+def test_configs_of_version_0_1_register_the_small_image_backbone(tmp_path):
+    """Their `custom_imports` name `refconv_mm.compare`, in a fused.py too."""
+    imports = dict(imports=['refconv_mm.compare'], allow_failed_imports=False)
+    model = dict(backbone=dict(type='RefocusedBackbone', backbone=dict(type='SmallImageBackbone')))
+    plain = plain_config(Config(dict(model=model, custom_imports=imports)))
+    assert plain.custom_imports.imports == ['refconv_mm.compare']
+    plain.dump(tmp_path / 'fused.py')
+    code = f"""
+from mmengine.config import Config
+from mmengine.registry import MODELS
+Config.fromfile({str(tmp_path / 'fused.py')!r})
+assert MODELS.get('SmallImageBackbone') is not None
+"""
+    run('-c', code)

@@ -1,4 +1,4 @@
-"""The shipped configs: they load, build and run, and the sets of three differ in nothing but RefConv."""
+"""The shipped configs load, build and run, and the configs of a set of three differ only in RefConv."""
 
 import re
 
@@ -7,14 +7,14 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm import RefConv2d
-from refconv_mm.checkpoint import build_model
 from refconv_mm.config import plain_config
+from refconv_mm.models import build_model
 from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
-# Neither the list of models nor the plans are models.
+# The list of models and the plans are not models.
 MODELS = [path for path in CONFIGS if path.name != 'suite.py' and path.parent.name != 'compare']
 REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
 

@@ -1,4 +1,4 @@
-"""The demo's machinery, at two steps a training."""
+"""The demo with trainings of two steps."""
 
 from refconv_mm import data, demo
 
@@ -13,7 +13,7 @@ def test_it_ends_with_a_table_and_two_figures(tmp_path, monkeypatch):
     models = list(table.columns[1].cells)
     assert models == 2 * ['baseline', 'control', 'refocused, fused', 'refocused, not fused']
     trained, inference = (list(table.columns[i].cells) for i in (3, 4))
-    assert len(set(trained[:4])) == len(set(trained[4:])) == 1  # refocusing trains as many numbers as its control
+    assert len(set(trained[:4])) == len(set(trained[4:])) == 1  # refocusing trains as many parameters as its control
     assert len(set(inference[:3])) == 1
     assert 'refocused, fused' in (tmp_path / 'demo.txt').read_text()
     for task in demo.TASKS:

@@ -1,4 +1,4 @@
-"""Training split among processes is training in one: same losses, same weights; and what a step sends."""
+"""Training in several processes gives the losses and weights of training in one; and the bytes that a step sends."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from refconv_mm import refocus
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
-from refconv_mm.running import build_runner
+from refconv_mm.runners import build_runner
 
 from . import equal_worker as worker
 from .conftest import ROOT, detector, random_checkpoint, run
@@ -23,7 +23,7 @@ EXACT = 1e-9
 
 
 def launch(processes, out, start, *jobs):
-    """Runs jobs of equal_worker under torchrun; what each process left, by job."""
+    """Runs jobs of equal_worker under torchrun; returns the result of each process by job."""
     out.mkdir()
     command = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', processes, '-m', 'tests.equal_worker')
     run(*command, out, start, *jobs, PYTHONPATH=str(ROOT))
@@ -38,7 +38,7 @@ def distance(first, second):
 
 
 def assert_same(results, expected):
-    """Losses and weights that every process ended with against those of one process."""
+    """Compares losses and weights of every process with those of a single process."""
     for result in results:
         steps = len(result['losses'])
         assert result['losses'] == pytest.approx(expected['losses'][-steps:], rel=0, abs=EXACT)
@@ -81,14 +81,14 @@ def same_boxes(voc, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def two(one, start, same_boxes):
-    """All that is done in two processes, in one launch."""
+    """The jobs in two processes, in one launch."""
     jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}', 'sharded', 'counted']
     return launch(2, start.parent / 'two', start, *jobs)
 
 
 def test_two_and_four_processes_train_as_one(one, two, start):
     assert len(one['losses']) == worker.STEPS
-    assert max(one['norms']) > worker.MAX_NORM > min(one['norms'])  # clipping did something, at times
+    assert max(one['norms']) > worker.MAX_NORM > min(one['norms'])  # some steps were clipped, others not
     for key, value in one['state'].items():
         if key.endswith(('refocus', 'refocus_map', 'bias')):
             assert (value - one['start'][key]).abs().max() > 1e-3, key
@@ -120,7 +120,7 @@ def test_ssdlite_in_two_processes_trains_as_in_one(two, same_boxes, start, tmp_p
     for result in two['ssdlite']:
         # Float32 has 7 digits; 1e-7 of the loss was seen.
         assert result['losses'] == pytest.approx(expected['losses'], rel=1e-5)
-        for key in maps:  # started at zero: what they hold is how far they moved; 2e-6 of it was seen
+        for key in maps:  # started at zero, so the values are the movements; differences of 2e-6 of them were seen
             moved = expected['state'][key].abs().max().item()
             assert moved > 1e-6
             assert (result['state'][key] - expected['state'][key]).abs().max() < 1e-3 * moved, key
@@ -156,7 +156,7 @@ def test_gradient_bytes_are_those_of_what_trains():
     assert gradient_bytes(model, backward) == 4 * sum(p.numel() for p in model.parameters())
     counted = model[0].weight.grad.clone()
     model.zero_grad()
-    backward(model)  # the counting left no hook behind, and the gradients were those of the step
+    backward(model)  # the count removed its hook, and the gradients are those of the step
     assert torch.equal(model[0].weight.grad, counted)
     model[0].requires_grad_(False)
     assert gradient_bytes(model.double(), lambda net: net(torch.ones(1, 3, 7, 7).double()).sum().backward()) == 8 * 96
@@ -203,10 +203,10 @@ def test_an_existing_process_group_is_left_as_it_was():
 def test_what_cannot_be_counted_is_refused():
     with pytest.raises(TypeError, match='list'):
         gradient_bytes([], backward)
-    with pytest.raises(ValueError, match='something to train'):
+    with pytest.raises(ValueError, match='a parameter that requires a gradient'):
         gradient_bytes(conv_net().requires_grad_(False), backward)
     model = conv_net()
     model.add_module('unused', nn.Conv2d(1, 1, 1))
     model.forward = lambda x: nn.Sequential(*model[:3])(x)
-    with pytest.raises(ValueError, match=re.escape('without one: unused.weight, unused.bias')):
+    with pytest.raises(ValueError, match=re.escape('these have none: unused.weight, unused.bias')):
         gradient_bytes(model, backward)

@@ -1,4 +1,4 @@
-"""A checkpoint becomes an ONNX model that computes the same, says what it is, and is tested as the checkpoint is."""
+"""The ONNX model of a checkpoint computes the same, has a record, and is tested like the checkpoint."""
 
 import collections
 import copy
@@ -18,14 +18,15 @@ from torch import nn
 
 from refconv_mm import onnx_graph as G
 from refconv_mm import onnx_model as M
-from refconv_mm.checkpoint import build_model, fuse_checkpoint, write_fused
+from refconv_mm.checkpoint import fuse_checkpoint, write_fused
 from refconv_mm.config import plain_config
+from refconv_mm.errors import CheckpointError, ExportError, MissingPackageError
 from refconv_mm.export import export_checkpoint, write_onnx
+from refconv_mm.models import build_model
 from refconv_mm.onnx_graph import make_graph
 from refconv_mm.onnx_model import RECORD, OnnxModel, flatten, needed, restore
-from refconv_mm.running import runner_for_test
+from refconv_mm.onnx_runner import runner_for_test
 from refconv_mm.surgery import named_refconvs
-from refconv_mm.verify import FuseError
 
 from .conftest import ROOT, detector, segmenter
 
@@ -81,7 +82,7 @@ def tiny_detector(voc, work_dir) -> Config:
         backbone=resnet('mmdet', (1, 2, 3)),
         neck=dict(type='FPN', in_channels=[16, 32, 64], out_channels=8, num_outs=3),
         bbox_head=dict(head, anchor_generator=anchors),
-        # All boxes count: a detector of random weights is sure of none.
+        # All boxes count: a detector with random weights has low scores only.
         test_cfg=dict(nms_pre=50, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=20),
     )
     return cfg
@@ -243,7 +244,7 @@ def test_fold_bn_folds_what_torch_leaves(tmp_path):
 def test_folding_that_changes_the_model_is_refused():
     """The graph is compared with the model before its batch norm was folded."""
     cfg = toy_config(dict(type='ToyBranch', conv_cfg=dict(REFCONV)))
-    with pytest.raises(FuseError, match='is not the plain one'):
+    with pytest.raises(ExportError, match='is not the plain one'):
         export_checkpoint(cfg, checkpoint_of(cfg), shape=(32, 32), fold_bn=True)
 
 
@@ -265,7 +266,7 @@ def test_a_checkpoint_that_was_folded_before_is_exported(tmp_path):
 
 
 class ToyNet(nn.Module):
-    """Two convolutions; what the others below derive from."""
+    """Two convolutions; the base of the nets below."""
 
     def __init__(self, conv_cfg=None):
         super().__init__()
@@ -279,7 +280,7 @@ class ToyNet(nn.Module):
 
 
 class ToyTwice(ToyNet):
-    """One layer at two places, as the heads of detectors are at each level."""
+    """One layer used twice, as the heads of detectors at each level."""
 
     def forward(self, x):
         x = self.stem(x)
@@ -310,7 +311,7 @@ class ToyPosition(ToyNet):
 
 
 class ToyRounded(ToyNet):
-    """Windows of a batch counted as Swin counts them: torch takes the result for a constant and says nothing."""
+    """Counts the windows of a batch as Swin does: torch treats the count as a constant without a message."""
 
     def forward(self, x):
         (x,) = super().forward(x)
@@ -318,7 +319,7 @@ class ToyRounded(ToyNet):
 
 
 class ToyMultiple(ToyNet):
-    """Takes multiples of 32 only, as U-Nets do."""
+    """Takes only multiples of 32, as U-Nets do."""
 
     def forward(self, x):
         assert not any(side % 32 for side in x.shape[2:]), f'sides of {tuple(x.shape[2:])} should be multiples of 32'
@@ -326,7 +327,7 @@ class ToyMultiple(ToyNet):
 
 
 class ToyInt(ToyNet):
-    """Something among the raw outputs that is no tensor."""
+    """A raw output that is not a tensor."""
 
     def forward(self, x):
         return (*super().forward(x), 3)
@@ -366,7 +367,7 @@ def test_a_size_that_the_graph_fixes_is_found_by_running_another():
 
 
 def test_a_fixed_size_is_the_one_that_the_config_tests_with():
-    """And not the smaller one that a dynamic graph is traced with."""
+    """Not the smaller size that a dynamic graph is traced with."""
     cfg = toy_config(dict(type='ToyPosition', size=(48, 96), conv_cfg=dict(REFCONV)))
     cfg.test_pipeline = [dict(type='Resize', scale=(768, 384))]
     exported = export_checkpoint(cfg, checkpoint_of(cfg))
@@ -387,7 +388,9 @@ def test_a_model_that_takes_multiples_only_is_proven_on_one():
     assert graph.dynamic == ['batch', 'height', 'width']
     assert graph.proven == [[2, 3, 32, 32], [1, 3, 64, 96]]
     model = build_model(toy_config(dict(type='ToyMultiple')))
-    with pytest.raises(FuseError, match=r'does not run on .*\(1, 3, 32, 40\): sides .* multiples of 32; name the size'):
+    with pytest.raises(
+        ExportError, match=r'does not run on .*\(1, 3, 32, 40\): sides .* multiples of 32; name the size'
+    ):
         G.raw_outputs(model, torch.randn(1, 3, 32, 40))
 
 
@@ -409,19 +412,19 @@ def test_above_tolerance_is_refused(value, monkeypatch):
         return proto
 
     monkeypatch.setattr(G, '_to_onnx', spoiled)
-    with pytest.raises(FuseError, match=r'is not the plain one: .*\(2, 3, 32, 32\).*tolerance 1e-03\); nothing was'):
+    with pytest.raises(ExportError, match=r'is not the plain one: .*\(2, 3, 32, 32\).*tolerance 1e-03\); nothing was'):
         toy_graph('ToyNet')
 
 
 def test_what_cannot_be_exported_is_refused(monkeypatch):
-    with pytest.raises(FuseError, match='raw outputs hold a int'):
+    with pytest.raises(ExportError, match='raw outputs hold a int'):
         toy_graph('ToyInt')
     model = build_model(toy_config(dict(type='ToyNet')))
-    with pytest.raises(FuseError, match=r'does not run on an input of shape \(2, 5, 32, 32\).*--shape'):
+    with pytest.raises(ExportError, match=r'does not run on an input of shape \(2, 5, 32, 32\).*--shape'):
         make_graph(model, model, torch.randn(1, 5, 32, 32))
     monkeypatch.setattr(torch.onnx, 'export', lambda *args, **kwargs: 1 / 0)
     with pytest.raises(
-        FuseError, match=r'(?s)does not become ONNX.*not dynamic in batch: division.*fixed sizes either'
+        ExportError, match=r'(?s)does not become ONNX.*not dynamic in batch: division.*fixed sizes either'
     ):
         toy_graph('ToyNet')
 
@@ -456,7 +459,7 @@ def test_a_two_stage_detector_is_refused(tmp_path):
         test_cfg=test,
     )
     cfg = Config(dict(default_scope='mmdet', model=model))
-    with pytest.raises(FuseError, match=r'FasterRCNN has no raw outputs.*two-stage detectors and DETR are not'):
+    with pytest.raises(ExportError, match=r'FasterRCNN has no raw outputs.*two-stage detectors and DETR are not'):
         export_checkpoint(cfg, checkpoint_of(cfg), shape=(64, 64))
 
 
@@ -474,9 +477,9 @@ def test_the_opset_that_was_asked_for_is_written():
 
 def test_a_missing_package_is_named(cls, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(FuseError, match=r"ONNX needs onnxruntime.*pip install 'refconv_mm\[onnx\]'"):
+    with pytest.raises(MissingPackageError, match=r"ONNX needs onnxruntime.*pip install 'refconv_mm\[onnx\]'"):
         export_checkpoint(cls.cfg, cls.checkpoint)
-    with pytest.raises(FuseError, match='ONNX needs onnxruntime'):
+    with pytest.raises(MissingPackageError, match='ONNX needs onnxruntime'):
         OnnxModel.read(cls.path)
 
 
@@ -539,7 +542,7 @@ def test_a_classifier_has_the_metrics_of_its_checkpoint(cls, tmp_path):
     scores, wanted = (torch.stack([sample.pred_score for sample in p]) for p in (got, expected))
     torch.testing.assert_close(scores, wanted, rtol=1e-4, atol=1e-5)
     other = torch.stack([sample.pred_score for sample in cls.tested(spoiled_copy(cls, tmp_path / 'x.onnx'))[1]])
-    assert (other - wanted).abs().max() > 1e-3  # it is the graph that was tested
+    assert (other - wanted).abs().max() > 1e-3  # the graph was tested, not the model
 
 
 def test_a_segmenter_has_the_metrics_of_its_checkpoint(seg, tmp_path):
@@ -575,13 +578,15 @@ def test_the_wrong_config_is_refused(cls, seg):
     darker.data_preprocessor.mean = [0, 0, 0]
     turned.data_preprocessor.to_rgb = False
     more.model.head.num_classes = more.data_preprocessor.num_classes = 4
-    with pytest.raises(FuseError, match=r"exported for images of .*123\.675.*'mean': \[0\.0, 0\.0, 0\.0\]"):
+    with pytest.raises(CheckpointError, match=r"exported for images of .*123\.675.*'mean': \[0\.0, 0\.0, 0\.0\]"):
         runner_for_test(darker, str(cls.path))
-    with pytest.raises(FuseError, match=r"'channels': 'RGB'.*'channels': 'BGR'"):
+    with pytest.raises(CheckpointError, match=r"'channels': 'RGB'.*'channels': 'BGR'"):
         runner_for_test(turned, str(cls.path))
-    with pytest.raises(FuseError, match=r"not of the config's model.*'cls_score': \(1, 3\).*'cls_score': \(1, 4\)"):
+    with pytest.raises(
+        CheckpointError, match=r"not of the config's model.*'cls_score': \(1, 3\).*'cls_score': \(1, 4\)"
+    ):
         runner_for_test(more, str(cls.path))
-    with pytest.raises(FuseError, match='--ema'):
+    with pytest.raises(ValueError, match='--ema, --no-ema'):
         runner_for_test(cls.cfg, str(cls.path), ema=True)
 
 
@@ -590,7 +595,7 @@ def test_files_that_are_not_ours_are_refused(cls, tmp_path):
         runner_for_test(cls.cfg, str(tmp_path / 'nowhere.onnx'))
     path = tmp_path / 'x.onnx'
     path.write_bytes(cls.path.read_bytes()[:1000])
-    with pytest.raises(FuseError, match='damaged or no ONNX model'):
+    with pytest.raises(CheckpointError, match='damaged or not an ONNX model'):
         runner_for_test(cls.cfg, str(path))
     value = helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
     out = helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])
@@ -603,7 +608,7 @@ def test_files_that_are_not_ours_are_refused(cls, tmp_path):
     ):
         helper.set_model_props(foreign, entries)
         onnx.save(foreign, path)
-        with pytest.raises(FuseError, match=match):
+        with pytest.raises(CheckpointError, match=match):
             runner_for_test(cls.cfg, str(path))
 
 
@@ -617,7 +622,7 @@ def test_fixed_axes_run_image_by_image_and_refuse_another_size(monkeypatch, tmp_
     x = torch.randn(3, 3, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(onnx_model(x), model(x), rtol=1e-4, atol=1e-5)
-    with pytest.raises(FuseError, match=r'images of 3x32x48 only, and got 3x48x32: export it with --shape 48 32'):
+    with pytest.raises(ExportError, match=r'images of 3x32x48 only, and got 3x48x32: export it with --shape 48 32'):
         onnx_model(torch.randn(1, 3, 48, 32))
 
 
@@ -625,9 +630,9 @@ def test_a_head_that_gets_something_else_is_refused(cls):
     onnx_model = OnnxModel.read(cls.path)
     outputs = onnx_model(torch.randn(1, 3, 48, 48))
     assert onnx_model.hand_on(outputs) is outputs
-    with pytest.raises(FuseError, match='does not start from its raw outputs'):
+    with pytest.raises(ExportError, match='does not start from its raw outputs'):
         onnx_model.hand_on(outputs.clone())
-    with pytest.raises(FuseError, match='Sequential has no decode_head, bbox_head, head'):
+    with pytest.raises(ExportError, match='Sequential has no decode_head, bbox_head, head'):
         M.run_on(nn.Sequential(), onnx_model)
 
 

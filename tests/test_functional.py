@@ -1,4 +1,4 @@
-"""The mathematics, against a naive implementation and against the released layer's form of it."""
+"""The mathematics, compared with a naive implementation and with the released layer."""
 
 import math
 from itertools import pairwise

@@ -1,17 +1,18 @@
-"""Imports run downward only, and the package names mmengine and mmcv but no library built on them."""
+"""Imports run downward only, and the package imports mmengine and mmcv but no library built on them."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
+from .conftest import ROOT, run
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'files', 'console', 'compat', 'functional', 'options', 'stored', 'layer',
-    'adaptive_padding', 'targets', 'surgery', 'distributed', 'config', 'verify', 'checkpoint', 'onnx_model',
-    'onnx_graph', 'export', 'backbone', 'analysis', 'hooks', 'running', 'compare', 'data', 'demo', '__init__',
+    'version', 'versions', 'errors', 'files', 'console', 'arguments', 'compat', 'functional', 'options', 'stored',
+    'layer', 'adaptive_padding', 'targets', 'surgery', 'distributed', 'config', 'verify', 'models', 'checkpoint',
+    'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings',
+    'runners', 'onnx_runner', 'compare', 'data', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 
@@ -42,6 +43,15 @@ def test_imports_run_downward(path):
         elif level == depth:
             target = name.split('.')[0]
             assert ORDER.index(target) < ORDER.index(own), f'{path} imports {target}, which stands above it'
+
+
+def test_a_comparison_imports_no_analysis_and_no_matplotlib_before_it_draws():
+    folder = ROOT / 'refconv_mm' / 'compare'
+    for path in folder.glob('*.py'):
+        assert not [name for level, name in imports(path) if level == 2 and name.split('.')[0] == 'analysis'], path
+    names = [f'refconv_mm.compare.{path.stem}' for path in folder.glob('*.py') if path.stem != 'figure']
+    names += ['refconv_mm.compare', 'refconv_mm.commands.compare']
+    run('-c', f'import sys, {", ".join(names)}; assert "matplotlib" not in sys.modules')
 
 
 def test_functional_needs_torch_alone():

@@ -1,4 +1,4 @@
-"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of DESIGN section 4 that live in the layer."""
+"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of the libraries that concern the layer."""
 
 import copy
 import math
@@ -25,7 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from refconv_mm import RefConv2d
 from refconv_mm import functional as RF
 from refconv_mm.adaptive_padding import RefConv2dAdaptivePadding
-from refconv_mm.options import LoadError, RefConvOptions
+from refconv_mm.errors import LoadError
+from refconv_mm.options import RefConvOptions
 from refconv_mm.stored import TRAINED
 
 from . import naive
@@ -181,7 +182,7 @@ def test_random_starts_of_both_forms_have_one_distribution():
     (dict(scope='net'), ValueError, 'scope'),
     (dict(scope='layer', form='explicit'), ValueError, 'n\\*\\*2'),
     (dict(gian=1.0), TypeError, "no option 'gian'; did you mean 'gain'"),
-    (dict(wild=1.0), TypeError, 'there are: map_k, init'),
+    (dict(wild=1.0), TypeError, 'the options are map_k, init'),
     (dict(gain=0), ValueError, 'gain'),
     (dict(gain=math.inf), ValueError, 'gain'),
     (dict(gain='big'), TypeError, 'gain'),
@@ -272,7 +273,7 @@ def test_a_stored_update_or_map_means_the_same_kernel_to_every_update_layer(sour
 @pytest.mark.parametrize('name', ['refocus', 'convmap.weight'])
 @pytest.mark.parametrize(('channels', 'groups'), [((6, 6), 6), ((4, 8), 1), ((1, 5), 1)])
 def test_the_released_name_of_the_map_loads(name, channels, groups):
-    """`refocus` is what 0.1 called the explicit map; its shape tells, but for one input channel and one group."""
+    """0.1 called the explicit map `refocus`; its shape differs, except with one input channel and one group."""
     first = trained(RefConv2d(*channels, 3, groups=groups, form='explicit').double())
     state = {'weight': first.basis, name: first.trained.detach(), 'bias': first.bias.detach()}
     if channels == (1, 5) and name == 'refocus':
@@ -314,7 +315,7 @@ def test_an_update_for_a_pointwise_layer_is_refused():
 
 
 def test_nothing_but_keys_travels_with_a_state_dict():
-    """A state dict that was rebuilt key by key means what it meant."""
+    """A state dict that was rebuilt key by key keeps its meaning."""
     assert len(set(TRAINED.values())) == len(TRAINED)
     first = trained(RefConv2d(6, 6, 3, groups=6, gain=3.0))
     second = RefConv2d(6, 6, 3, groups=6)
@@ -384,7 +385,7 @@ def test_init_cfg_for_conv2d_touches_neither_basis_nor_start(kind):
     net.init_weights()
     assert torch.equal(net.conv.basis, basis)
     assert not net.conv.refocus.any()
-    assert not torch.equal(net.point.weight, point)  # an ordinary layer is initialised as ever
+    assert not torch.equal(net.point.weight, point)  # an ordinary layer is initialised as usual
 
 
 def test_conv_module_init_touches_neither_basis_nor_start():
@@ -543,7 +544,7 @@ def test_it_is_registered_in_the_root():
     (1, 2, 1, 1, (5, 4)),
 ])  # fmt: skip
 def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
-    """EfficientNet's convolution: what it computes, what it fuses to, and no padding of the user's."""
+    """EfficientNet's convolution: its outputs, its fused class, and the ignored padding."""
     conv = Conv2dAdaptivePadding(4, 8, kernel, stride, 1, dilation, groups).double()
     layer = RefConv2dAdaptivePadding(4, 8, kernel, stride, 1, dilation, groups).double()
     layer.load_state_dict(conv.state_dict())

@@ -1,4 +1,4 @@
-"""Under which optimizers the update form is the released layer's training: compared in float64, step by step."""
+"""The optimizers under which the update form equals the released layer's training, compared in float64."""
 
 import copy
 
@@ -35,7 +35,7 @@ def pair(init: str = 'zero') -> list[nn.Module]:
 
 
 def train(model: nn.Module, make, wrap: dict, ema: bool) -> list[torch.Tensor]:
-    """Kernels after training on one and the same data; averaged ones if asked for."""
+    """Kernels after training on the same data; with `ema` the averaged ones."""
     wrapper = OptimWrapper(make(model.parameters()), **copy.deepcopy(wrap))  # it pops from the dicts
     averaged = ExponentialMovingAverage(model, momentum=0.1) if ema else None
     generator = torch.Generator().manual_seed(1)
@@ -110,7 +110,7 @@ def test_the_update_form_is_another_method_under(case):
     decay=st.sampled_from([0.0, 1e-2]),
 )  # fmt: skip
 def test_300_steps_of_sgd_are_the_released_layer_s(kind, side, map_k, gain, scope, start, sgd, decay):
-    """On a loss that bends; both scopes where they coincide (one group holds all slices)."""
+    """With a curved loss; both scopes where they coincide (one group has all slices)."""
     channels, (init, identity) = kind, start
     options = dict(map_k=map_k, init=init, identity=identity, gain=gain)
     explicit = RefConv2d(*channels[:2], side, groups=channels[2], bias=False, form='explicit', **options).double()

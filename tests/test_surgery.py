@@ -217,7 +217,7 @@ def test_layers_start_differently_and_the_rest_draws_as_without(init):
 
 
 def test_nothing_to_fuse_is_an_error():
-    with pytest.raises(ValueError, match='nothing to fuse'):
+    with pytest.raises(ValueError, match='has no RefConv layer to fuse'):
         fuse(net())
     with pytest.raises(ValueError, match='to_conv2d'):
         fuse(RefConv2d(3, 3, 3))

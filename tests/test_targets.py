@@ -36,7 +36,7 @@ def test_it_chooses_what_it_can_and_says_why_not():
     assert set(chosen) == {'stem', 'dw', 'grouped'}
     assert skipped == {
         'point': 'pointwise: nothing to refocus',
-        'odd': 'Odd computes in its own way',
+        'odd': 'Odd is a type that RefConv does not replace',
         'small': 'kernel (2, 2) smaller than map_k=3',
         'normed': 'its kernel is computed (weight norm or the like)',
         'done': 'refocused already',

@@ -1,4 +1,4 @@
-"""The commands, as users call them."""
+"""The tools, as users call them."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def tool(monkeypatch, capsys):
 
 
 def test_train_fuse_test_a_detector(voc, tmp_path):
-    """The whole way of the data in three commands, each in a process of its own."""
+    """The whole procedure in three commands, each in its own process."""
     config, work_dir = tmp_path / 'ssdlite.py', tmp_path / 'work'
     cfg = detector(voc, work_dir, iters=2)
     cfg.log_level = 'INFO'
@@ -103,7 +103,7 @@ def test_check_data_exits_with_1_where_it_found_something(voc, tool, tmp_path):
 
 
 def test_a_refocused_backbone_trains_with_upstream_s_own_tool(city, tmp_path):
-    """Given only `custom_imports`: mmseg's tools/train.py knows nothing of us."""
+    """With `custom_imports` only: mmseg's tools/train.py does not know refconv_mm."""
     cfg = segmenter(city, tmp_path / 'work', '', iters=1)
     mit = dict(
         type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=[1] * 4, num_heads=[1] * 4, out_indices=(0, 1, 2, 3)
@@ -142,7 +142,7 @@ def test_the_tools_train_resume_and_test_under_torchrun(city, tmp_path):
     last = tmp_path / 'work' / 'iter_2.pth'
     tested = run(*launch, 'tools/test.py', tmp_path / 'seg.py', last, *end)
     assert 'fused in memory' in ' '.join(tested.stdout.split())
-    # The files of a distributed run are those of any run.
+    # The files of a distributed run do not differ from those of any run.
     fused = Config.fromfile(tmp_path / 'work' / 'fused.py')
     assert (fused.launcher, fused.load_from, 'model_wrapper_cfg' in fused) == ('none', None, False)
     run('tools/test.py', tmp_path / 'work' / 'fused.py', tmp_path / 'work' / 'fused.pth', '--work-dir', tmp_path)
@@ -160,9 +160,13 @@ def test_the_wheel_ships_configs_and_tools_under_mim(tmp_path):
     options = ['--no-deps', '--no-build-isolation', '--quiet', '--wheel-dir', str(tmp_path)]
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], check=True, env=dict(os.environ))
     (wheel,) = tmp_path.glob('refconv_mm-*.whl')
-    names = set(zipfile.ZipFile(wheel).namelist())
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
     for file in files:
         if file.startswith(('configs/', 'tools/')):
             assert f'refconv_mm/.mim/{file}' in names
     assert {'refconv_mm/.mim/model-index.yml', 'refconv_mm/py.typed', 'refconv_mm/hooks/refconv_hook.py'} <= names
     assert not any(name.startswith(('tests', 'configs')) for name in names)
+    (entry_points,) = (name for name in names if name.endswith('.dist-info/entry_points.txt'))
+    assert 'refconv = refconv_mm.commands:main' in archive.read(entry_points).decode()
+    assert 'refconv_mm/commands/train.py' in names

@@ -6,7 +6,8 @@ from mmengine.config import Config
 from torch import nn
 
 from refconv_mm import fuse, refocus
-from refconv_mm.verify import Comparison, FuseError, compare, difference, example_input
+from refconv_mm.errors import FuseError
+from refconv_mm.verify import Comparison, compare_models, example_input, relative_difference
 
 
 class Net(nn.Module):
@@ -28,7 +29,7 @@ def pair() -> tuple[nn.Module, nn.Module]:
 
 
 def test_equal_models_agree_layer_by_layer_and_end_to_end():
-    comparison = compare(*pair(), torch.randn(1, 3, 8, 8))
+    comparison = compare_models(*pair(), torch.randn(1, 3, 8, 8))
     assert set(comparison.layers) == {'used', 'unused'}  # also the one that the input never reached
     assert comparison.worst[1] < 1e-6
     assert comparison.model < 1e-6
@@ -41,7 +42,7 @@ def test_the_worst_layer_is_named(name):
     model, plain = pair()
     plain.get_submodule(name).weight.data[0, 0, 0, 0] += 0.1
     with pytest.raises(FuseError, match=f'layer {name} '):
-        compare(model, plain, torch.randn(1, 3, 8, 8)).check()
+        compare_models(model, plain, torch.randn(1, 3, 8, 8)).check()
 
 
 def test_layers_that_agree_in_models_that_differ():
@@ -68,20 +69,20 @@ def test_a_nan_in_any_output_does_not_pass(output):
     model, plain = pair()
     plain.__class__ = Spoilt
     with pytest.raises(FuseError, match='end to end'):
-        compare(model, plain, torch.randn(1, 3, 8, 8)).check()
+        compare_models(model, plain, torch.randn(1, 3, 8, 8)).check()
 
 
 def test_a_model_that_does_not_take_the_example_is_explained():
     with pytest.raises(FuseError, match=r'does not run on an input of shape \(1, 5, 8, 8\).*--shape'):
-        compare(*pair(), torch.randn(1, 5, 8, 8))
+        compare_models(*pair(), torch.randn(1, 5, 8, 8))
 
 
 def test_difference_is_relative_to_the_largest_output():
     a = torch.tensor([1.0, -200.0])
-    assert difference(a, a + torch.tensor([2.0, 0.0])) == pytest.approx(0.01)
-    assert difference(a, a[:1]) == float('inf')
-    assert difference(a[:0], a[:0]) == 0
-    assert difference(torch.zeros(2), torch.zeros(2)) == 0
+    assert relative_difference(a, a + torch.tensor([2.0, 0.0])) == pytest.approx(0.01)
+    assert relative_difference(a, a[:1]) == float('inf')
+    assert relative_difference(a[:0], a[:0]) == 0
+    assert relative_difference(torch.zeros(2), torch.zeros(2)) == 0
 
 
 @pytest.mark.parametrize(('cfg', 'shape'), [

@@ -49,5 +49,5 @@ def test_ops_of_another_torch_are_named(monkeypatch):
         raise ImportError('undefined symbol: _ZN3c10')
 
     monkeypatch.setattr(versions.importlib, 'import_module', fail)
-    with pytest.raises(ImportError, match='built for another torch'):
+    with pytest.raises(ImportError, match='built for another version of torch'):
         versions.check_versions()

@@ -4,7 +4,7 @@
 # Of train/, every fifth image is the validation split; val/ is the test split.
 _base_ = ['mmpretrain::_base_/models/mobilenet_v2_1x.py', 'mmpretrain::_base_/default_runtime.py']
 
-custom_imports = dict(imports=['refconv_mm', 'refconv_mm.compare'], allow_failed_imports=False)
+custom_imports = dict(imports=['refconv_mm', 'refconv_mm.small_image_backbone'], allow_failed_imports=False)
 data_root = 'data/cifar10/'  # the line to edit: a folder with train/ and val/, a folder a class in each
 
 model = dict(

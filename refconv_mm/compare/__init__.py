@@ -1,10 +1,11 @@
-"""Arms against their control: every run from the same start, with the same data, once, and what came of it.
+"""Comparisons of arms with their control: runs from the same start on the same data, and their report.
 
-Importing this registers what the runs and the configs of small images name.
+The import registers the types that the configs of runs name. Configs of version 0.1 import this package for
+`SmallImageBackbone`.
 """
 
+from ..small_image_backbone import build_small_image_backbone
 from .metrics import OtherMetricHook
-from .nets import build_small_image_backbone
 from .seeding import NumberedSampler, SeededDataset
 
 __all__ = ['NumberedSampler', 'OtherMetricHook', 'SeededDataset', 'build_small_image_backbone']

@@ -1,4 +1,7 @@
-"""The figure of a comparison: every run, joined by seed, and the differences with their intervals."""
+"""The figure of a comparison: every run, joined by seed, and the differences with their intervals.
+
+The import needs matplotlib, so only the function that draws the figure imports this module.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def draw(plan: Plan, found: dict[str, list[Line]], path: Path) -> Path:
     """One row a task: scores to the left, paired differences to the right.
 
     Args:
-        found: what :func:`refconv_mm.compare.report.lines` returns.
+        found: of :func:`refconv_mm.compare.report.report_lines`.
     """
     heights = [1.0 + 0.32 * len(table) for table in found.values()]
     figure, axes = plt.subplots(
@@ -59,7 +62,7 @@ def _scores(axes: Axes, table: list[Line]) -> None:
 
 
 def _far_off(baseline: Line, arms: list[Line]) -> bool:
-    """Whether a baseline, hardly trained, would squeeze the runs of its arms in the picture."""
+    """Whether the score of a baseline is so far from those of its arms that it would hide their differences."""
     values = [value for line in arms for value in line.scores.values() if math.isfinite(value)]
     span = max(values, default=0.0) - min(values, default=0.0)
     return span > 0 and min(abs(baseline.summary.mean - value) for value in values) >= 2 * span
@@ -79,7 +82,7 @@ def _differences(axes: Axes, table: list[Line]) -> None:
         halves += [half] if math.isfinite(half) and half > 0 else []
         reach = max([reach, *(abs(value) for value in each if math.isfinite(value))])
         axes.errorbar([line.difference.mean], [row], xerr=error, fmt='|', markersize=14, color=ORANGE, capsize=3)
-    # An arm that was torn apart must not hide the differences of the others.
+    # An arm that failed must not hide the differences of the others.
     if halves and reach > 20 * min(halves):
         axes.set_xscale('symlog', linthresh=2 * min(halves))
         axes.set_xlabel('symmetric logarithmic scale', fontsize=7)

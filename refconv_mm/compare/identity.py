@@ -1,4 +1,4 @@
-"""What a result depends on, as a hash: code, config, start and versions."""
+"""The identity of a run: hashes of the code, the config and the start that decide its result, and the versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,21 +20,16 @@ from torch import Tensor
 from ..checkpoint import read_checkpoint
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What plays no part in training, fusing or testing a run, or shows in its config; a file that is not named here counts.
-ELSEWHERE = (
-    'analysis', 'data', 'demo.py', 'distributed.py', 'export.py', 'onnx_graph.py', 'onnx_model.py',
-    'compare/book.py', 'compare/execute.py', 'compare/figure.py', 'compare/plan.py', 'compare/plan_file.py',
-    'compare/report.py', 'compare/resolve.py', 'compare/show.py', 'compare/speed.py', 'compare/stats.py',
-)  # fmt: skip
+RUN = 'compare/single_run.py'  # the module that trains, fuses and tests a run
 DISTRIBUTIONS = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation', 'mmpretrain')
 
 
-def identity(cfg: Config, start: str | None, code: str) -> dict[str, str]:
-    """The four things that decide a run.
+def run_identity(cfg: Config, start: str | None, code: str) -> dict[str, str]:
+    """The four parts that decide the result of a run.
 
     Args:
-        cfg: the resolved config.
-        start: the checkpoint that it starts from.
+        cfg: the config of the run.
+        start: the checkpoint that the run starts from.
         code: of :func:`code_hash`.
 
     Returns:
@@ -49,31 +44,64 @@ def identity(cfg: Config, start: str | None, code: str) -> dict[str, str]:
 
 
 def key_of(parts: Mapping[str, str]) -> str:
-    """One hash of the four."""
+    """One hash of the four parts."""
     return _hash(json.dumps(dict(parts), sort_keys=True))
 
 
-def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+def changed_parts(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """Names of the parts that differ."""
     return [name for name in one if one[name] != other.get(name)]
 
 
 def code_hash(package: Path = PACKAGE) -> str:
-    """Of the package's files that a run uses, read as code: comments and docstrings change nothing."""
+    """The hash of the code that a run executes; comments and docstrings do not change it."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob('*.py')):
-        name = path.relative_to(package).as_posix()
-        if name in ELSEWHERE or name.split('/')[0] in ELSEWHERE:
-            continue
-        digest.update(f'{name}\n{_code(path.read_text(encoding="utf-8"))}\n'.encode())
+    for name, tree in sorted(run_code(package).items()):
+        digest.update(f'{name}\n{_without_docstrings(tree)}\n'.encode())
     return digest.hexdigest()
 
 
+def run_code(package: Path = PACKAGE) -> dict[str, ast.Module]:
+    """The files of the package that a run executes, parsed.
+
+    They are `RUN` and the modules that register a type, since configs name types, and all that those import from the
+    package.
+    """
+    trees = {
+        path.relative_to(package).as_posix(): ast.parse(path.read_text(encoding='utf-8'))
+        for path in package.rglob('*.py')
+    }
+    open_names = [RUN, *(name for name, tree in trees.items() if _registers(tree))]
+    found: dict[str, ast.Module] = {}
+    while open_names:
+        name = open_names.pop()
+        if name in trees and name not in found:
+            found[name] = trees[name]
+            open_names += _imported_files(name, trees[name])
+    return found
+
+
+def _registers(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.Attribute) and node.attr == 'register_module' for node in ast.walk(tree))
+
+
+def _imported_files(name: str, tree: ast.Module) -> Iterator[str]:
+    """The files that the imports of a file may read: modules, packages, and the packages that hold them."""
+    folder = name.split('/')[:-1]
+    yield from ('/'.join([*folder[:depth], '__init__.py']) for depth in range(len(folder) + 1))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folder[: len(folder) - node.level + 1] + (node.module.split('.') if node.module else [])
+            for target in ([], *([alias.name] for alias in node.names)):
+                module = '/'.join([*base, *target])
+                yield from (f'{module}.py', f'{module}/__init__.py')
+
+
 def snapshot(folder: Path, code: str) -> Path:
-    """Copies the package beside the results, so that edits do not reach the runs of a plan that is at work.
+    """Copies the package beside the results, so that edits do not change the runs of a plan that is running.
 
     Args:
-        folder: gets a folder named after the hash, and a script `run.py` in it that starts one run.
+        folder: gets a folder named after the hash, with a script `run.py` that starts one run.
         code: the hash that the copy must have.
 
     Returns:
@@ -88,32 +116,29 @@ def snapshot(folder: Path, code: str) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             copy = Path(temporary, 'copy')
             shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
-            (copy / 'run.py').write_text(f'from {PACKAGE.name}.compare.worker import main\n\nmain()\n')
+            (copy / 'run.py').write_text(f'from {PACKAGE.name}.compare.single_run import main\n\nmain()\n')
             if code_hash(copy / PACKAGE.name) != code:
                 raise ValueError(f'{PACKAGE} changed while the plan was read; start it again')
             copy.rename(target)
     return target / 'run.py'
 
 
-def _code(text: str) -> str:
-    tree = ast.parse(text)
+def _without_docstrings(tree: ast.Module) -> str:
+    """The code of a tree as text, without its docstrings; changes the tree."""
     for node in ast.walk(tree):
-        body = getattr(node, 'body', None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(body, list) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, 'value', None), str):
-                del body[0]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
+            del node.body[0]
     return ast.dump(tree)
 
 
 def config_hash(cfg: Config) -> str:
-    """Of the values of a config, but for its work dir."""
+    """The hash of the values of a config without its work dir."""
     values = {key: value for key, value in cfg._cfg_dict.to_dict().items() if key != 'work_dir'}
     return _hash(json.dumps(values, sort_keys=True, default=str))
 
 
 def weights_hash(path: str | Path) -> str:
-    """Of the weights in a checkpoint: names, shapes, types and bytes; not of how or when they were written."""
+    """The hash of the weights in a checkpoint: their names, shapes, types and bytes."""
     path = Path(path).resolve()
     stat = path.stat() if path.is_file() else None
     return _weights_hash(path, stat.st_mtime_ns if stat else 0, stat.st_size if stat else 0)
@@ -132,7 +157,7 @@ def _weights_hash(path: Path, time: int, size: int) -> str:
 
 @cache
 def versions() -> str:
-    """Python's, torch's and the libraries'."""
+    """The versions of Python, torch and the libraries."""
     found = [f'python {platform.python_version()}']
     for name in DISTRIBUTIONS:
         try:

@@ -1,4 +1,4 @@
-"""Plans: which tasks, which arms, which seeds."""
+"""Plans: tasks, arms and seeds of a comparison."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Point = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train, in place of what a config says; without it the config's own loop and schedule.
+    """The length of a training; it replaces the config's own loop and schedule.
 
     Attributes:
         steps: number of steps.
-        warmup: of them, those in which the learning rate rises linearly.
+        warmup: the first of them, in which the learning rate rises linearly.
         schedule: of the learning rate after that, one of `SCHEDULES`.
-        val_every: steps between validations on the way; None for none.
+        val_every: steps between validations during training; None for none.
         save_every: steps between checkpoints to resume from; None for a fifth of the run.
     """
 
@@ -35,13 +35,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Where the arms of a task start.
+    """The checkpoint that the arms of a task start from.
 
     Attributes:
-        checkpoint: a trained checkpoint; everything else is then without meaning.
-        config: what trains the baseline.
-        start: the checkpoint that its training starts from; None for what the config says, or from scratch.
-        seed: of the one baseline; None for one of its own for each seed.
+        checkpoint: a trained checkpoint; the other attributes are then not used.
+        config: the config that trains the baseline.
+        start: the checkpoint that this training starts from; None for the start that the config names.
+        seed: of the baseline; None to train a baseline for each seed.
         options, budget: as in :class:`Task`.
     """
 
@@ -58,14 +58,14 @@ class Task:
     """A data set and a net.
 
     Attributes:
-        config: what every arm trains, before its own changes.
-        baseline: where the arms start.
-        metric: name of the metric that counts, as the test prints it.
-        higher_is_better: whether more of it is better.
-        also: further metrics of the same runs, reported below the one that counts; nothing is chosen by them.
-        scale: what metrics are multiplied by in reports.
+        config: the config of every arm, before its own changes.
+        baseline: the start of the arms.
+        metric: name of the metric that decides, as the test prints it.
+        higher_is_better: whether larger values of it are better.
+        also: further metrics of the same runs, which are reported but decide nothing.
+        scale: a factor on all metrics in reports.
         options: changes of the config for the baseline and all arms.
-        budget: how long the arms train.
+        budget: the length of the training of each arm.
     """
 
     name: str
@@ -85,12 +85,12 @@ class Arm:
 
     Attributes:
         changes: of the config, by dotted name.
-        refocus: options of `RefocusedBackbone`, which is put around the backbone; None for no refocusing.
+        refocus: options of `RefocusedBackbone`, which wraps the backbone; None for no refocusing.
         start: the arm whose fused checkpoint it starts from; None for the baseline.
         against: the arm that it is compared with; None for none.
-        speed: a refocused arm; each kernel that it refocuses gets its learning rate multiplied by the mean
-            diagonal of that kernel's Gram matrix.
-        tasks: the tasks that it is for; all of them if empty.
+        speed: a refocused arm. The learning rate of each kernel that it refocuses is multiplied by the mean diagonal
+            of the kernel's Gram matrix.
+        tasks: the tasks of the arm; all of them if empty.
     """
 
     name: str
@@ -107,11 +107,11 @@ class Plan:
     """A comparison.
 
     Attributes:
-        path: the file it was read from; paths in it are seen from there or from the working directory.
+        path: the file of the plan; paths in it are relative to its folder or to the working directory.
         tasks, arms: by name.
         seeds: of the runs that are reported.
         tune_seeds: of the runs that choose a point of the grid, on the validation split.
-        grid: values by dotted name, tried for every arm alike; empty for no tuning.
+        grid: values by dotted name, the same for every arm; empty for no tuning.
     """
 
     path: Path
@@ -135,16 +135,16 @@ class Plan:
         return 0 if start is None else 1 + self.round_of(start)
 
 
-def find(plan: Plan, path: str) -> str:
-    """A path of the plan, seen from the plan's folder or the working directory; `scope::name` stays as it is.
+def find_file(plan: Plan, path: str) -> str:
+    """A path of the plan, relative to the plan's folder or to the working directory; `scope::name` stays as it is.
 
     Raises:
-        FileNotFoundError: it is in neither.
+        FileNotFoundError: the file is in neither.
     """
     if '::' in path:
         return path
     candidates = [plan.path.parent / path, Path(path)]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        raise FileNotFoundError(f'{plan.path}: there is no {" nor ".join(map(str, candidates))}')
+        raise FileNotFoundError(f'{plan.path}: there is neither {" nor ".join(map(str, candidates))}')
     return str(found)

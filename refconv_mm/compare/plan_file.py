@@ -1,4 +1,4 @@
-"""Plans read from their files and checked before anything runs."""
+"""Reads plans from their files and checks them before a run starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .plan import BASELINE, CONTROL, SCHEDULES, Arm, Baseline, Budget, Plan, Task, find
+from .plan import BASELINE, CONTROL, SCHEDULES, Arm, Baseline, Budget, Plan, Task, find_file
 
 
 def read_plan(
@@ -20,15 +20,16 @@ def read_plan(
     Args:
         path: a Python config.
         seeds: in place of the plan's.
-        steps: cuts every training down to so many, for a trial.
-        tuned: False leaves the plan's tuning out.
+        steps: the length of every training, for a trial.
+        tuned: False leaves out the plan's tuning.
 
     Raises:
-        FileNotFoundError: the plan, or a config or checkpoint named in it, is not there.
-        ValueError: something in it is missing, unknown or contradictory; says where.
+        FileNotFoundError: the plan, or a config or checkpoint that it names, does not exist.
+        ValueError: a key of the plan is missing, unknown or contradicts another; the message names the place.
     """
-    cfg = Config.fromfile(path)
-    values = cfg._cfg_dict.to_dict()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no plan at {path}')
+    values = Config.fromfile(path)._cfg_dict.to_dict()
     where = str(path)
     for name in ('tasks', 'arms', 'seeds'):
         if not values.get(name):
@@ -49,7 +50,7 @@ def read_plan(
 
 
 def _with_steps(plan: Plan, steps: int) -> Plan:
-    """The plan with every training cut down; warm-up and validation are scaled."""
+    """The plan with shorter trainings; warm-up and validation are scaled."""
     if steps < 1:
         raise ValueError(f'--steps must be at least 1, got {steps}')
 
@@ -98,7 +99,7 @@ def _budget(values: dict | None, where: str) -> Budget | None:
 def _arm(name: str, values: dict, where: str) -> Arm:
     own = {key: value for key, value in values.items() if key in Arm.__dataclass_fields__}
     if 'name' in own or 'changes' in own:
-        raise ValueError(f'{where}: changes of the config stand beside the other keys, by dotted name')
+        raise ValueError(f'{where}: changes of the config are keys of the arm itself, with dotted names')
     own.setdefault('against', None if name == CONTROL else CONTROL)
     return Arm(name=name, changes={key: value for key, value in values.items() if key not in own}, **own)
 
@@ -118,14 +119,14 @@ def _known(values: Any, names: Any, where: str) -> None:
 
 
 def _check(plan: Plan, where: str) -> None:
-    """Names that refer to each other, and files that must be there."""
+    """Checks the names that refer to each other, and the files that must exist."""
     for arm in plan.arms.values():
         place = f'{where}: arms.{arm.name}'
         if arm.name == BASELINE or '/' in arm.name:
             raise ValueError(f"{place}: an arm cannot be called '{BASELINE}', nor have a slash in its name")
         for key, other in (('start', arm.start), ('against', arm.against), ('speed', arm.speed)):
             if other is not None and other not in plan.arms:
-                raise ValueError(f'{place}: {key}={other!r} is no arm of the plan; there are {list(plan.arms)}')
+                raise ValueError(f'{place}: {key}={other!r} is no arm of the plan; it has {list(plan.arms)}')
         if unknown := set(arm.tasks) - set(plan.tasks):
             raise ValueError(f'{place}: unknown tasks {sorted(unknown)}; there are {list(plan.tasks)}')
         seen, other = [arm.name], arm.start
@@ -137,8 +138,10 @@ def _check(plan: Plan, where: str) -> None:
     if bool(plan.grid) != bool(plan.tune_seeds):
         raise ValueError(f'{where}: tune needs both, seeds and a grid')
     if plan.grid and set(plan.tune_seeds) & set(plan.seeds):
-        raise ValueError(f'{where}: tune.seeds must differ from seeds, or what is chosen is reported on its own luck')
+        raise ValueError(
+            f'{where}: tune.seeds must differ from seeds: the scores on the seeds that chose a point are biased'
+        )
     for task in plan.tasks.values():
         for file in (task.config, task.baseline.config, task.baseline.checkpoint, task.baseline.start):
             if file is not None:
-                find(plan, file)
+                find_file(plan, file)

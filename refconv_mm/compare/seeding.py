@@ -1,8 +1,8 @@
-"""Random numbers as a function of the seed and the step, so that no arm's draws shift another's.
+"""Random numbers that depend on the seed and the step only, so that they are the same in every arm.
 
-mmengine seeds once, and everything then draws from that stream: a random start of the maps shifts the dropout
-masks, with `num_workers=0` the augmentation too, and an interrupted run goes on with other numbers. Here each
-sample is augmented from a seed of its own place in the run, and each step of the model likewise.
+mmengine seeds once, and everything draws from one stream. There a random start of the updates changes the dropout
+masks, and with `num_workers=0` the augmentation too; an interrupted run continues with other numbers. Here each sample
+and each step of the model has a seed that follows from its place in the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed of 32 bits that follows from its parts and from nothing else."""
+    """A seed of 32 bits that depends on the parts only."""
     text = '/'.join(map(str, parts)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4], 'big')
 
@@ -34,12 +34,12 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Random numbers from a seed inside, and afterwards on as if nothing had been drawn."""
+def isolated_seed(seed: int) -> Iterator[None]:
+    """Seeds the generators inside the block and restores their states afterwards."""
     state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the GPUs, from a worker
+    torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the GPUs, from a worker
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 class Numbered(int):
-    """An index into a data set that knows its place in the run: (epoch, process, number)."""
+    """An index into a data set, with its place in the run: (epoch, process, number)."""
 
     place: tuple[int, ...]
 
@@ -61,7 +61,7 @@ class Numbered(int):
 
 @DATA_SAMPLERS.register_module()
 class NumberedSampler:
-    """Numbers what another sampler yields.
+    """Numbers the indices that another sampler yields.
 
     Args:
         dataset: set by mmengine.
@@ -82,7 +82,7 @@ class NumberedSampler:
         return len(self.inner)
 
     def set_epoch(self, epoch: int) -> None:
-        """Hands the epoch on; a resumed run draws from there as an uninterrupted one."""
+        """Sets the epoch here and in the inner sampler, so that a resumed run draws what an uninterrupted one does."""
         self.epoch = epoch
         if hasattr(self.inner, 'set_epoch'):
             self.inner.set_epoch(epoch)
@@ -90,7 +90,7 @@ class NumberedSampler:
 
 @DATASETS.register_module()
 class SeededDataset:
-    """A data set whose samples are augmented with the random numbers of their place in the run.
+    """A data set that seeds the augmentation of each sample by the sample's place in the run.
 
     Args:
         dataset: config of the data set.
@@ -101,20 +101,20 @@ class SeededDataset:
         self.inner, self.seed = DATASETS.build(dataset), seed
 
     def __getitem__(self, index: int) -> Any:
-        with seeded(derived_seed(self.seed, *getattr(index, 'place', (int(index),)))):
+        with isolated_seed(derived_seed(self.seed, *getattr(index, 'place', (int(index),)))):
             return self.inner[int(index)]
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith('__') or name == 'inner':  # asked for while it is copied, before there is an inner one
+        if name.startswith('__') or name == 'inner':  # copying asks for it before `inner` is set
             raise AttributeError(name)
         return getattr(self.inner, name)
 
 
 def seed_data(cfg: Config, seed: int) -> None:
-    """Makes the training data of a config, in place, a function of a seed."""
+    """Makes the training data of a config depend on a seed only, in place."""
     loader = cfg.train_dataloader
     loader.dataset = dict(type='SeededDataset', dataset=loader.dataset, seed=seed)
     loader.sampler = dict(type='NumberedSampler', sampler=loader.sampler)

@@ -1,7 +1,7 @@
-"""The speed of refocusing without its directions: learning rates from the Gram matrices of the kernels.
+"""Learning rates from the Gram matrices of the kernels: the speed of refocusing without its directions.
 
-Refocusing is fine-tuning of the kernel with its gradient multiplied by the Gram matrix `U'U` of the layer. The
-mean of its diagonal is how many times faster than a plain kernel a refocused one moves.
+Refocusing fine-tunes a kernel with its gradient multiplied by the Gram matrix `U'U` of the layer. A refocused kernel
+moves faster than a plain one by the mean of the matrix's diagonal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         start: a plain checkpoint of its model.
 
     Returns:
-        Means by name of the layer; where the config sets a `gain`, that is what they are.
+        Means by name of the layer; with a `gain` in the config, all of them are the gain.
 
     Raises:
         ValueError: the checkpoint lacks the kernel of a layer.
@@ -41,15 +41,15 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
 
 
 def set_speed(cfg: Config, like: Config, start: str, where: str) -> None:
-    """Multiplies the learning rates of kernels, in place, by the speed that refocusing would give them.
+    """Multiplies the learning rates of kernels by the speed that refocusing would give them, in place.
 
-    The weight decay of a step is the learning rate times the decay; it is left what it was.
+    The decay of a step, which is the learning rate times the weight decay, stays the same.
 
     Args:
         cfg: the config of the run, plain or refocused; the trained part of each kernel gets the factor.
-        like: the refocused config whose layers and `map_k` count.
+        like: the refocused config that decides the layers and `map_k`.
         start: the checkpoint that both start from.
-        where: for messages.
+        where: the place that an error message names.
 
     Raises:
         ValueError: `like` is plain.
@@ -70,6 +70,6 @@ def set_speed(cfg: Config, like: Config, start: str, where: str) -> None:
 
 
 def _own(keys: dict[str, dict], name: str) -> dict:
-    """What mmengine's constructor takes for a parameter: the longest key that its name contains."""
+    """The options that mmengine's constructor applies to a parameter: those of the longest key in its name."""
     matching = sorted((key for key in keys if key in name), key=lambda key: (-len(key), key))
     return dict(keys[matching[0]]) if matching else {}

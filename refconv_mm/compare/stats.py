@@ -29,7 +29,7 @@ class Difference:
     """Arm minus control, seed by seed.
 
     Attributes:
-        n: seeds that both have.
+        n: number of common seeds.
         mean, sd: of the differences.
         half: half the width of the 95 % confidence interval of the mean (Student's t); NaN for one seed.
     """
@@ -51,7 +51,7 @@ def summary(scores: Mapping[int, float]) -> Summary:
 
 
 def paired(scores: Mapping[int, float], control: Mapping[int, float], level: float = 0.95) -> Difference | None:
-    """The paired difference over the seeds that both have; None if there are none."""
+    """The paired difference over the common seeds; None if there are none."""
     values = [scores[seed] - control[seed] for seed in scores if seed in control]
     if not values:
         return None
@@ -67,5 +67,5 @@ def _mean(values: list[float]) -> float:
 def _sd(values: list[float]) -> float:
     if len(values) < 2:
         return math.nan
-    # `statistics.stdev` refuses NaN, which a diverged run leaves.
+    # `statistics.stdev` raises on NaN, which is the score of a diverged run.
     return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan

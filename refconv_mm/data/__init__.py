@@ -1,4 +1,4 @@
-"""Made data sets for the demo and the tests, in the layouts that users have."""
+"""Generated data sets for the demo and the tests, in the layouts of VOC and Cityscapes."""
 
 from .scenes import make_cityscapes
 from .shapes import SHAPES, make_voc

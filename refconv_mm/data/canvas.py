@@ -1,4 +1,4 @@
-"""What both generators share: seeded noise, and folders that are whole or not there."""
+"""Parts of both generators: seeded noise, colours, and folders that are complete or absent."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def colour(rng: np.random.Generator, base: tuple[int, int, int], spread: int = 3
 
 
 def make_once(root: Path, recipe: str, draw: Callable[[Path], None]) -> Path:
-    """Fills a folder by `draw`, unless it was made by the same recipe before.
+    """Fills a folder with `draw`, unless it was made with the same recipe before.
 
     Raises:
-        FileExistsError: the folder is there and was not made here; it is left alone.
+        FileExistsError: the folder exists and was not made by this function; it is not changed.
     """
     stamp = root / '.made'
     if stamp.is_file():

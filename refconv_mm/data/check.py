@@ -1,4 +1,4 @@
-"""Walks the data sets of a config and lists what would hurt."""
+"""Checks the data sets of a config for faults that would hurt a training."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SPLITS = ('train', 'val', 'test')
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with one file.
+    """A fault of one file.
 
     Attributes:
         split: `'train'`, `'val'` or `'test'`.
-        kind: a short name, the same for all findings of a sort.
+        kind: a short name of the kind of fault.
         where: the file.
-        what: the rest.
+        what: the details.
     """
 
     split: str
@@ -37,15 +37,15 @@ class Finding:
 
 
 def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], dict[str, int]]:
-    """Looks at every image and annotation of the train, val and test sets.
+    """Checks every image and annotation of the train, val and test sets.
 
     Args:
         cfg: any mmdet, mmseg or mmpretrain config; only its data loaders and classes are used.
-        progress: show a moving line.
+        progress: show a progress bar.
 
     Returns:
-        The findings, and the number of samples by split. A set that is the same as an earlier one (test and
-        val, as a rule) is not walked again.
+        The findings, and the number of samples by split. A set that equals an earlier one (often test and val) is
+        checked once.
 
     Raises:
         ValueError: the config has no data loader.
@@ -75,7 +75,7 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], di
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside RepeatDataset, ConcatDataset and the like."""
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     if not inner:
         yield dataset
@@ -84,7 +84,7 @@ def leaves(dataset: dict) -> Iterator[dict]:
 
 
 def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 50) -> Table:
-    """The findings as a table, the first `most` of them."""
+    """The first `most` findings as a table."""
     total = ', '.join(f'{n} {split}' for split, n in counts.items())
     table = Table(title=f'{len(findings)} findings in {total} samples', title_justify='left')
     for name in ('split', 'kind', 'file', 'detail'):
@@ -98,7 +98,7 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
 
 @dataclass
 class _Voc:
-    """An image with a VOC annotation. mmdet drops unknown classes in silence, so the XML itself is read."""
+    """An image with a VOC annotation, read from the XML, since mmdet drops unknown classes without a message."""
 
     image: str
     xml: str
@@ -181,11 +181,11 @@ class _Loaded:
 
 
 def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Loaded]:
-    """Reads a data set's list; what hinders even that becomes a finding."""
+    """Reads the list of a data set; a fault of the list itself becomes a finding."""
     with DATASETS.switch_scope_and_registry(leaf.get('_scope_')) as registry:
         kind = registry.get(leaf['type']) if isinstance(leaf['type'], str) else leaf['type']
     if kind is None:
-        raise ValueError(f'{split}: data set type {leaf["type"]!r} is not registered (a missing custom_imports?)')
+        raise ValueError(f'{split}: data set type {leaf["type"]!r} is not registered; is its module in custom_imports?')
     names = [base.__name__ for base in kind.__mro__]
     metainfo = {**(getattr(kind, 'METAINFO', None) or {}), **(leaf.get('metainfo') or {})}
     classes = tuple(metainfo.get('classes') or ())
@@ -219,7 +219,7 @@ def _voc_samples(leaf: dict, classes: tuple[str, ...], split: str, findings: lis
 
 
 def _image_size(path: str) -> tuple[tuple[int, int] | None, str]:
-    """(width, height) of an image that decodes, or None and what is wrong."""
+    """The (width, height) of an image and '', or None and the fault if it does not decode."""
     try:
         with Image.open(path) as picture:
             picture.load()

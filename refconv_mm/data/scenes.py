@@ -28,7 +28,7 @@ def make_cityscapes(
         `root`. A folder made with the same arguments is used as it is.
 
     Raises:
-        FileExistsError: `root` exists and was not made here.
+        FileExistsError: `root` exists and was not made by this function.
     """
 
     def draw(folder: Path) -> None:

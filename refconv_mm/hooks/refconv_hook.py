@@ -1,4 +1,4 @@
-"""RefConvHook: guards at the start of training and of evaluation, fused files at the end."""
+"""RefConvHook: checks before training and evaluation, and fused files after training."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from ..version import __version__
 
 @HOOKS.register_module()
 class RefConvHook(Hook):
-    """Says what is refocused, refuses what would go wrong in silence, and fuses when it is time.
+    """Checks the RefConv layers before training and evaluation, and fuses them after training.
 
-    - Before training: every basis came from a checkpoint (or from the model that was operated on), is finite
-      and not all zero; every update trains and is known to the optimizer, or stands at a start that leaves the
-      kernel as it is. Then a table.
-    - Before val and test: the log says what is evaluated. A random start that was never trained is refused: a plain
-      or fused checkpoint under a refocused config would be tested with kernels that it does not have.
-    - After training: `fused.pth` and `fused.py` in the work dir, verified; averaged weights where the run has
-      them. Files of an earlier run are kept under their time.
+    - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
+      finite and not all zero. Every update must be in the optimizer, or be frozen at a start that does not change the
+      kernel. The log gets a table of the layers.
+    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
+      a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
+    - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
+      the run has them. Files of an earlier run get their time as a suffix.
 
     Args:
         fuse_after_train: False leaves out the last step.
@@ -49,20 +49,24 @@ class RefConvHook(Hook):
     # -- training ------------------------------------------------------------------------------------------
 
     def before_train(self, runner: Runner) -> None:
-        """Raises ValueError, with every layer concerned, before the first step."""
+        """Checks the layers before the first step.
+
+        Raises:
+            ValueError: lists every layer with a fault.
+        """
         model = bare(runner.model)
-        model.train()  # backbones freeze their stages here; the loop is about to call it anyway
+        model.train()  # backbones freeze their stages here; the training loop calls it again
         layers = named_refconvs(model)
         if not layers:
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Does conv_cfg reach the backbone, and has it kernels '
-                'larger than 1x1? (For a plain run, leave the hook out.)'
+                'RefConvHook: the model has no RefConv layer. Does the backbone get conv_cfg, and does it have kernels '
+                'larger than 1x1? (Remove the hook for a plain run.)'
             )
         known = {id(p) for group in _param_groups(runner) for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
-            raise ValueError('RefConvHook: training would go wrong:\n  ' + '\n  '.join(problems))
+            raise ValueError('RefConvHook: these layers cannot be trained:\n  ' + '\n  '.join(problems))
         for _, layer in layers:
-            # Random starts are drawn when the checkpoint is loaded, after DDP has made the processes agree.
+            # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
         report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
@@ -73,7 +77,7 @@ class RefConvHook(Hook):
             return
         if not isinstance(runner.cfg.get('model'), dict):
             runner.logger.warning(
-                'RefConvHook: the runner has no model config, so no fused.py can be written; use fuse()'
+                'RefConvHook: the runner has no model config, so fused.py cannot be written; call fuse() yourself'
             )
             return
         hook = ema_hook(runner)
@@ -109,24 +113,24 @@ class RefConvHook(Hook):
 
 
 def _before_evaluation(runner: Runner, what: str) -> None:
-    """Logs what is evaluated; refuses kernels that stand at a random start."""
+    """Logs the evaluated weights; refuses kernels with an untrained random start."""
     layers = named_refconvs(bare(runner.model))
     untrained = [name for name, layer in layers if stands_at_random(layer)]
     if untrained and runner.iter == 0:
         raise ValueError(
-            f'RefConvHook: {len(untrained)} layers stand at their random start (first: {untrained[0]}): the '
-            'checkpoint is plain or fused and the config refocused. Test it with its plain config (fused.py), or '
-            'with our tools/test.py.'
+            f'RefConvHook: {len(untrained)} layers have an untrained random start (first: {untrained[0]}): the '
+            'checkpoint is plain or fused and the config is refocused. Test it with its plain config (fused.py), or '
+            'with refconv test.'
         )
     hook = ema_hook(runner)
-    # mmpretrain's EMAHook can be told to evaluate the trained weights.
+    # mmpretrain's EMAHook has an option to evaluate the trained weights.
     weights = 'trained' if hook is None or not getattr(hook, 'evaluate_on_ema', True) else 'averaged (EMA)'
     state = f'{len(layers)} refocused kernels' if layers else 'a plain or fused model'
     runner.logger.info(f'RefConvHook: {what} {state}, {weights} weights')
 
 
 def stands_at_random(layer: RefConv2d) -> bool:
-    """Whether a layer's kernel differs from its basis by chance alone."""
+    """Whether a layer's update is a random start that was neither trained nor loaded."""
     return layer.options.start.random and layer.trained_source == 'start'
 
 
@@ -136,33 +140,33 @@ def ema_hook(runner: Runner) -> EMAHook | None:
 
 
 def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
-    """What is wrong with a layer about to be trained; `known` has the ids of the optimizer's parameters."""
+    """The faults of a layer that is to be trained; `known` has the ids of the optimizer's parameters."""
     problems = []
     if layer.basis_source == 'random':
         problems.append(
-            f'{name}: its basis was never loaded and is random; start from a checkpoint (--init, load_from or a '
+            f'{name}: the basis was never loaded and is random; start from a checkpoint (--init, load_from or a '
             f'Pretrained init_cfg) that has the key {name}.weight in this shape'
         )
     elif not torch.isfinite(layer.basis).all():
-        problems.append(f'{name}: its basis holds values that are not finite; the checkpoint is broken')
+        problems.append(f'{name}: the basis has values that are not finite; the checkpoint is damaged')
     elif not layer.basis.any():
-        problems.append(f'{name}: its basis is all zero, so its update gets no gradient')
+        problems.append(f'{name}: the basis is all zero, so the update gets no gradient')
     if not layer.trained.requires_grad:
         if stands_at_random(layer):
             problems.append(
-                f'{name}: its update is frozen (frozen_stages?) and started at random (init={layer.options.init!r}), '
-                "which perturbs the kernel for good; use init='zero' or do not refocus frozen layers"
+                f'{name}: the update is frozen (frozen_stages?) at a random start (init={layer.options.init!r}), '
+                "which changes the kernel permanently; use init='zero' or do not refocus frozen layers"
             )
     elif id(layer.trained) not in known:
         problems.append(
-            f'{name}: the optimizer does not know its {layer.trained_name}; refocus the model before the optimizer is '
-            'built'
+            f'{name}: the optimizer does not have the parameter {layer.trained_name}; refocus the model before the '
+            'optimizer is built'
         )
     return problems
 
 
 def training_report(model: nn.Module) -> Report:
-    """The report of a model that is refocused already, against plain fine-tuning of the same layers."""
+    """The report of a refocused model, compared with plain fine-tuning of the same layers."""
     report = Report('RefConv')
     report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
     plain_params, plain_bytes = report.params_after, report.bytes_after
@@ -179,25 +183,25 @@ def training_report(model: nn.Module) -> Report:
     return report
 
 
-# Linear in gradients and parameters, element by element alike: what they do to the map they do to the update.
+# Their step is linear in gradients and parameters and the same for each element: for the map as for the update.
 _LINEAR = (torch.optim.SGD, torch.optim.ASGD)
 
 
 def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2d]]) -> str:
-    """Whether the update form is the released layer's training under an optimizer, in a sentence.
+    """Whether the update form equals the released layer's training under an optimizer, in a sentence.
 
-    It is where a step is a linear map of gradients and parameters (docs/performance.md, "Any optimizer").
+    It does if a step is a linear function of gradients and parameters.
     """
     if not any(layer.form == 'update' for _, layer in layers):
         return "all layers train explicit maps: the released layer's training, under any optimizer"
     name = type(wrapper.optimizer).__name__
     if not isinstance(wrapper.optimizer, _LINEAR):
         return (
-            f"{name} scales each element by itself: the update form is a method of its own here. form='explicit' is "
-            "the released layer's training"
+            f"{name} scales each element separately, so the update form differs from the released layer's training; "
+            "form='explicit' equals it"
         )
     if wrapper.clip_grad_kwargs:
-        return f"{name} with clipped gradients: steps that are clipped differ from the released layer's"
+        return f"{name} with clipped gradients: clipped steps differ from the released layer's"
     return f"{name}: the update form is the released layer's training"
 
 

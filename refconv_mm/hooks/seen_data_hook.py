@@ -1,4 +1,4 @@
-"""SeenDataHook: a fingerprint of the data that a run was trained on."""
+"""SeenDataHook: a hash of the data that a run trains on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMES = ('img_path', 'img_id', 'sample_idx')
 
 @HOOKS.register_module()
 class SeenDataHook(Hook):
-    """Hashes, step by step, which samples a run sees and what its augmentation made of them.
+    """Hashes the names of the samples and the augmented inputs of every step.
 
-    Two runs with equal hashes trained on the same images in the same order, cut, flipped and coloured alike to
-    the last bit. The hashes are kept in the message hub, so a resumed run continues them.
+    Two runs with equal hashes trained on the same images in the same order, with the same augmentation to the last
+    bit. The message hub stores the hashes, so a resumed run continues them.
     """
 
-    # Before anything that could change a batch in place.
+    # Before hooks that change a batch in place.
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
@@ -46,7 +46,7 @@ def seen_data(runner: Runner) -> dict[str, Any]:
 
 
 def batch_names(data_batch: Any) -> list[str]:
-    """What the samples of a batch say of themselves: path, id, index, as far as they know."""
+    """Path, id and index of each sample of a batch, as far as its metainfo has them."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
     samples = samples if isinstance(samples, Sequence) else []
     infos = [getattr(sample, 'metainfo', {}) for sample in samples]
@@ -54,7 +54,7 @@ def batch_names(data_batch: Any) -> list[str]:
 
 
 def hash_tensors(node: Any, digest: Any) -> None:
-    """Feeds shapes, types and bytes of all tensors in a nest of lists and dicts to a hash, in their order."""
+    """Updates a hash with shapes, types and bytes of all tensors in nested lists and dicts, in their order."""
     if isinstance(node, Mapping):
         for key in sorted(node, key=str):
             hash_tensors(node[key], digest)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from refconv_mm.analysis.task_loss import TaskLoss, make_task_loss
 from refconv_mm.analysis.weights import content_hash, names_of, read_weights
 from refconv_mm.checkpoint import build_model, read_checkpoint
-from refconv_mm.verify import FuseError
+from refconv_mm.errors import CheckpointError
 
 from ..conftest import detector, segmenter
 
@@ -266,7 +266,7 @@ def test_bad_arguments_say_what_to_do(images, seg_run, tmp_path):
     torch.save(dict(state_dict=state, meta=dict(refconv=dict(fused=True, folded_bn=True))), tmp_path / 'folded.pth')
     with pytest.raises(ValueError, match='batch norm folded'):
         read_weights(seg_run['cfg'], str(tmp_path / 'folded.pth'), 'folded')
-    with pytest.raises(FuseError, match='does not fit the model'):
+    with pytest.raises(CheckpointError, match='does not fit the model'):
         make_task_loss(images, 1).load(state)
 
 

@@ -1,4 +1,4 @@
-"""A plan on the made streets, and runs in the test's own process, which saves the imports."""
+"""A plan on the generated streets, and runs in the process of the test, which saves the imports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import config
 
-from refconv_mm.compare import execute, worker
-from refconv_mm.compare.book import Book
+from refconv_mm.compare import executor, single_run
 from refconv_mm.compare.plan_file import read_plan
+from refconv_mm.compare.plan_runs import PlanRuns
 
 from ..conftest import DEMO, random_checkpoint, segmenter
 
@@ -47,7 +47,7 @@ budget = dict(steps={steps}, save_every={every})
 
 
 class InProcess:
-    """Stands in for the process of a run."""
+    """Replaces the process of a run."""
 
     started: list[str]
 
@@ -55,7 +55,7 @@ class InProcess:
         self.code = 0
         type(self).started.append(command[-1])
         try:
-            worker.do_run(Path(command[-1]))
+            single_run.complete_run(Path(command[-1]))
         except Exception:
             traceback.print_exc(file=stdout)
             self.code = 1
@@ -72,14 +72,14 @@ class InProcess:
 
 @pytest.fixture
 def inside(monkeypatch) -> list[str]:
-    """Runs happen in this process; the list gets the folder of each that is started."""
+    """Makes runs happen in this process; returns the list of the folders of started runs."""
     InProcess.started = []
-    monkeypatch.setattr(execute, 'Popen', InProcess)
-    monkeypatch.setattr(execute, 'POLL', 0.0)
+    monkeypatch.setattr(executor, 'Popen', InProcess)
+    monkeypatch.setattr(executor, 'POLL', 0.0)
     # Formatting configs would take most of the time.
     monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
     return InProcess.started
 
 
-def open_book(plan: Path, out: Path, **options) -> Book:
-    return Book(read_plan(plan, **options), out)
+def open_runs(plan: Path, out: Path, **options) -> PlanRuns:
+    return PlanRuns(read_plan(plan, **options), out)

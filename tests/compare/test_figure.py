@@ -1,4 +1,4 @@
-"""The figure shows every run, whatever the baseline scored."""
+"""The figure shows every run for any score of the baseline."""
 
 import matplotlib.pyplot as plt
 import pytest

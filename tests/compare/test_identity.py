@@ -1,6 +1,7 @@
-"""The hash: what changes it and what does not."""
+"""The hashes of code, config and weights."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,22 +10,61 @@ from mmengine.config import Config
 from refconv_mm.compare import identity
 
 
-def test_code_counts_but_not_its_comments_nor_what_no_run_uses(tmp_path):
-    package = tmp_path / 'refconv_mm'
-    shutil.copytree(identity.PACKAGE, package, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package."""
+    return Path(shutil.copytree(
+        identity.PACKAGE, tmp_path / 'refconv_mm', ignore=shutil.ignore_patterns('__pycache__', '.mim')
+    ))  # fmt: skip
+
+
+def test_code_counts_but_not_its_comments_nor_what_no_run_imports(package):
     before = identity.code_hash(package)
     assert before == identity.code_hash()
     layer = package / 'layer.py'
     text = layer.read_text()
-    layer.write_text('# a comment\n' + text.replace('"""RefConv2d: a', '"""Another docstring: a', 1))
+    layer.write_text('# a comment\n' + text.replace('"""', '"""Another docstring. ', 1))
     (package / 'demo.py').write_text('')
     (package / 'compare' / 'report.py').write_text('')
     assert identity.code_hash(package) == before
-    layer.write_text(text.replace("chosen, 'plain'", "chosen, 'bare'"))
+    layer.write_text(text.replace('self.restart()', 'self.refresh()', 1))
     assert identity.code_hash(package) != before
     layer.write_text(text)
     (package / 'new.py').write_text('x = 1')
-    assert identity.code_hash(package) != before
+    assert identity.code_hash(package) == before
+    layer.write_text('from . import new\n' + text)
+    imported = identity.code_hash(package)
+    assert imported != before
+    (package / 'new.py').write_text('x = 2')
+    assert identity.code_hash(package) != imported
+
+
+def test_the_code_of_a_run_follows_from_its_imports(package):
+    names = set(identity.run_code(package))
+    # The modules that train, fuse, test and order the data, and the packages that contain them.
+    assert names >= {'__init__.py', 'layer.py', 'functional.py', 'stored.py', 'verify.py', 'runners.py',
+                     'run_settings.py', 'hooks/__init__.py', 'hooks/refconv_hook.py', 'compare/__init__.py',
+                     'compare/single_run.py', 'compare/seeding.py', 'compare/steps_hook.py',
+                     'small_image_backbone.py'}  # fmt: skip
+    # Not the modules that plan, report, measure or export.
+    assert not {
+        name for name in names if name.startswith(('analysis', 'commands', 'demo', 'export', 'onnx', 'arguments'))
+    }
+    assert not names & {f'compare/{name}.py' for name in ('plan', 'plan_file', 'plan_runs', 'run_configs', 'executor')}
+    assert not names & {f'compare/{name}.py' for name in ('report', 'report_files', 'figure', 'run_list', 'stats')}
+
+
+def test_a_type_that_a_config_can_name_counts(package):
+    before = identity.code_hash(package)
+    (package / 'data' / 'more.py').write_text(
+        'from .shades import grey\n\n@DATASETS.register_module()\nclass More: ...'
+    )
+    (package / 'data' / 'shades.py').write_text('grey = 1')
+    assert {'data/more.py', 'data/shades.py', 'data/__init__.py'} <= set(identity.run_code(package))
+    registered = identity.code_hash(package)
+    assert registered != before
+    (package / 'data' / 'shades.py').write_text('grey = 2')
+    assert identity.code_hash(package) != registered
 
 
 def test_the_config_counts_but_not_where_it_writes():

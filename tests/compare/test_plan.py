@@ -1,11 +1,11 @@
-"""Plans: what is refused, and with which words; and the configs that come of them."""
+"""Plans: the errors of bad ones, and the configs of good ones."""
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from refconv_mm.compare.plan_file import read_plan
-from refconv_mm.compare.resolve import arm_config
+from refconv_mm.compare.run_configs import arm_config
 from refconv_mm.compare.speed import gram_diagonals
 from refconv_mm.config import is_refocused_config
 from refconv_mm.functional import geometry, gram_matrices
@@ -22,7 +22,7 @@ from .conftest import write_plan
         (", metric='mIoU'", '', r'tasks\.streets needs metric'),
         ("metric='mIoU'", "metric='mIoU', metrik=1", r"tasks\.streets: unknown \['metrik'\]"),
         ("baseline=dict(checkpoint='start.pth')", 'baseline=dict(seed=1)', 'a checkpoint, or a config'),
-        ("'start.pth'", "'no.pth'", r'there is no .*no\.pth'),
+        ("'start.pth'", "'no.pth'", r'there is neither .*no\.pth nor .*no\.pth'),
         ('steps=2', 'steps=0', 'steps must be at least 1'),
         ('steps=2', "steps=2, schedule='step'", 'schedule must be one of'),
         ('control=dict(),', 'baseline=dict(),', "cannot be called 'baseline'"),
@@ -57,7 +57,7 @@ def test_an_arm_differs_from_the_control_in_what_it_says(city, tmp_path):
     assert refocused._cfg_dict.to_dict() == control._cfg_dict.to_dict()
     assert control.randomness == dict(seed=7, deterministic=False)
     assert control.train_cfg.max_iters == 2
-    # A further round has draws of its own, and both of its arms the same.
+    # A further round has its own seed, the same for both of its arms.
     assert config(plan, 'control2', 7).randomness == config(plan, 'refocused2', 7).randomness != control.randomness
 
 

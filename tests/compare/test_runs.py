@@ -1,4 +1,4 @@
-"""Plans end to end on the made streets: once, resumed, refused where the data differ."""
+"""Plans from start to report on the generated streets: complete, resumed, and refused if the data differ."""
 
 import json
 import os
@@ -12,15 +12,18 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.compare import worker
-from refconv_mm.compare.book import Run
-from refconv_mm.compare.execute import Executor
-from refconv_mm.compare.report import DataError, lines
-from refconv_mm.compare.run_hook import write_json
-from refconv_mm.compare.show import execute, listing, write_report
+from refconv_mm.compare import single_run
+from refconv_mm.compare.executor import Executor, run_missing
+from refconv_mm.compare.plan_file import read_plan
+from refconv_mm.compare.plan_runs import PlanRuns, Run
+from refconv_mm.compare.report import report_lines
+from refconv_mm.compare.report_files import write_report
+from refconv_mm.compare.run_list import list_runs
+from refconv_mm.errors import DataError
+from refconv_mm.files import write_json
 
 from ..conftest import ROOT, run
-from .conftest import open_book, write_plan
+from .conftest import open_runs, write_plan
 
 RECORD = {
     'task', 'arm', 'seed', 'point', 'round', 'start', 'metric', 'split', 'identity', 'diverged', 'steps', 'seconds',
@@ -30,105 +33,105 @@ RECORD = {
 
 def test_two_arms_two_rounds_two_seeds(city, tmp_path, inside):
     plan, out = write_plan(tmp_path, city), tmp_path / 'out'
-    book = open_book(plan, out)
-    assert listing(book, 1).count('to run') == 4  # the second round waits for the first
-    assert execute(book, 1, 1) == []
+    plan_runs = open_runs(plan, out)
+    assert list_runs(plan_runs, 1).count('to run') == 4  # the second round waits for the first
+    assert run_missing(plan_runs, 1, 1) == []
     assert len(inside) == 8
-    results = {r: book.result(r) for r in book.wanted()}
-    folder = book.prepare(Run('streets', 'refocused', 1)).folder
+    results = {r: plan_runs.result(r) for r in plan_runs.wanted()}
+    folder = plan_runs.prepare(Run('streets', 'refocused', 1)).folder
     names = {'config.py', 'run.json', 'result.json', 'fused.pth', 'fused.py', 'log.txt', 'train', 'test'}
     assert names <= {path.name for path in folder.iterdir()}
     assert not list(folder.glob('train/*.pth'))
     assert set(results[Run('streets', 'refocused', 1)]) == RECORD
-    _first_and_second_round(book, results)
-    _report(book, out)
-    # Nothing twice: a new book, as a new process has it, finds everything done.
-    again = open_book(plan, out)
-    assert execute(again, 1, 1) == []
+    _first_and_second_round(plan_runs, results)
+    _report(plan_runs, out)
+    # Nothing runs twice: a new PlanRuns, as in a new process, finds everything done.
+    again = open_runs(plan, out)
+    assert run_missing(again, 1, 1) == []
     assert len(inside) == 8
-    assert listing(again, 1).endswith('0 runs to do')
-    # Another setting is another run, in a folder of its own; what it does not touch stays done.
+    assert list_runs(again, 1).endswith('0 runs to do')
+    # Another setting makes another run in its own folder; the other runs stay done.
     changed = write_plan(tmp_path, city, 'control=dict(), refocused=dict(refocus=dict(gain=1.0))')
-    other = open_book(changed, out)
-    text = listing(other, 1)
+    other = open_runs(changed, out)
+    text = list_runs(other, 1)
     assert 'done     streets/control/seed 0' in text
-    assert 'to run   streets/refocused/seed 0: 2 steps, about 1 min; one beside it has another config' in text
-    # So are another start and another code.
+    assert 'to run   streets/refocused/seed 0: 2 steps, about 1 min; a run of this name has another config' in text
+    # So does another start.
     torch.save({'state_dict': {**read_checkpoint(tmp_path / 'start.pth')['state_dict']}}, tmp_path / 'start.pth')
-    assert 'done     streets/control/seed 0' in listing(open_book(changed, out), 1)  # the same weights, saved anew
+    assert 'done     streets/control/seed 0' in list_runs(open_runs(changed, out), 1)  # the same weights, saved again
     state = read_checkpoint(tmp_path / 'start.pth')['state_dict']
     state['backbone.conv1.conv.weight'] += 1
     torch.save({'state_dict': state}, tmp_path / 'start.pth')
-    assert 'to run   streets/control/seed 0' in listing(open_book(changed, out), 1)
+    assert 'to run   streets/control/seed 0' in list_runs(open_runs(changed, out), 1)
 
 
-def _first_and_second_round(book, results):
+def _first_and_second_round(plan_runs, results):
     for seed in (0, 1):
         first, second, third, fourth = (
             results[Run('streets', arm, seed)] for arm in ('control', 'refocused', 'control2', 'refocused2')
         )
-        # The random start of the maps drew numbers; order, augmentation and steps are equal all the same.
+        # The random start of the updates drew numbers, and yet order, augmentation and steps are equal.
         assert first['data'] == second['data'] != third['data'] == fourth['data']
         assert first['data']['steps'] == first['steps'] == 2
         assert first['weights'] != second['weights']
-        assert fourth['start'] == str(book.prepare(Run('streets', 'refocused', seed)).folder / 'fused.pth')
+        assert fourth['start'] == str(plan_runs.prepare(Run('streets', 'refocused', seed)).folder / 'fused.pth')
         assert fourth['identity']['start'] == second['weights']
         assert first['trainable'] == second['trainable'] > 0
         assert [row['step'] for row in first['curve'] if 'loss' in row] == [1, 2]
     assert results[Run('streets', 'control', 0)]['data'] != results[Run('streets', 'control', 1)]['data']
     kernel = 'backbone.layer1.0.conv.0.conv.weight'
-    states = [read_checkpoint(book.prepare(Run('streets', arm, 0)).folder / 'fused.pth')['state_dict']
+    states = [read_checkpoint(plan_runs.prepare(Run('streets', arm, 0)).folder / 'fused.pth')['state_dict']
               for arm in ('control', 'refocused')]  # fmt: skip
     assert set(states[0]) == set(states[1])
     assert not torch.equal(states[0][kernel], states[1][kernel])
-    cfg = Config.fromfile(book.prepare(Run('streets', 'refocused', 0)).folder / 'fused.py')
+    cfg = Config.fromfile(plan_runs.prepare(Run('streets', 'refocused', 0)).folder / 'fused.py')
     assert 'refconv_mm' not in cfg.pretty_text
 
 
-def _report(book, out):
-    assert {path.name for path in write_report(book, 'the command')} == {
+def _report(plan_runs, out):
+    assert {path.name for path in write_report(plan_runs, 'the command')} == {
         'report.md', 'report.csv', 'runs.csv', 'report.png'
     }  # fmt: skip
     text = (out / 'report.md').read_text()
     assert '| refocused | 2 |' in text
     assert '| refocused2 | 2 |' in text
     assert len((out / 'runs.csv').read_text().splitlines()) == 1 + 8
-    found = {line.arm: line for line in lines(book)['streets']}
+    found = {line.arm: line for line in report_lines(plan_runs)['streets']}
     accuracies = [found['refocused'].results[seed]['metrics']['test']['aAcc'] for seed in (0, 1)]
     assert f'| refocused | {sum(accuracies) / 2:.4g} (' in text
     assert found['refocused'].difference.n == 2
     assert found['refocused2'].against == 'control2'
     assert found['control2'].difference is None
     # A run that saw other data is not compared.
-    result = book._results[Run('streets', 'refocused', 1)]
+    result = plan_runs._results[Run('streets', 'refocused', 1)]
     result['data'] = dict(result['data'], inputs='other')
     with pytest.raises(DataError, match=r'control/seed 1 and streets/refocused/seed 1 differ in the augmentation'):
-        write_report(book, '')
+        write_report(plan_runs, '')
 
 
 def test_an_arm_with_other_data_is_refused(city, tmp_path, inside):
-    """For instance one whose pipeline flips differently: that is no comparison of training."""
+    """For instance an arm whose pipeline flips differently."""
     arms = "control=dict(), flipped={'train_dataloader.dataset.pipeline.4.prob': 1.0}"
-    book = open_book(write_plan(tmp_path, city, arms, seeds='[0]'), tmp_path / 'out')
-    assert execute(book, 1, 1) == []
+    plan_runs = open_runs(write_plan(tmp_path, city, arms, seeds='[0]'), tmp_path / 'out')
+    assert run_missing(plan_runs, 1, 1) == []
     with pytest.raises(DataError, match='control/seed 0 and streets/flipped/seed 0 differ in the augmentation'):
-        write_report(book, '')
+        write_report(plan_runs, '')
     assert not (tmp_path / 'out/report.md').exists()
 
 
 def test_a_failure_stops_only_what_starts_from_it(city, tmp_path, inside):
     arms = """control=dict(), odd={'optim_wrapper.optimizer.type': 'NoSuchOptimizer'}, after=dict(start='odd'),
     broken={'modle.x': 1}, wild={'optim_wrapper.optimizer.lr': 1e30}"""
-    book = open_book(write_plan(tmp_path, city, arms, seeds='[0]', steps=10), tmp_path / 'out')
-    failures = {failure.run.arm: failure for failure in execute(book, 1, 1)}
+    plan_runs = open_runs(write_plan(tmp_path, city, arms, seeds='[0]', steps=10), tmp_path / 'out')
+    failures = {failure.run.arm: failure for failure in run_missing(plan_runs, 1, 1)}
     assert set(failures) == {'odd', 'after', 'broken'}
     assert failures['odd'].reason.startswith('TypeError')
     assert 'Traceback' in failures['odd'].log.read_text()
     assert failures['after'].reason == 'waits for a run that failed'
     assert "no 'modle'" in failures['broken'].reason
-    # Divergence is a result, and no failure; it is not tried again.
-    assert 'the loss is' in book.result(Run('streets', 'wild', 0))['diverged']
-    write_report(book, '')
+    # Divergence is a result and not a failure; the run is not repeated.
+    assert 'the loss is' in plan_runs.result(Run('streets', 'wild', 0))['diverged']
+    write_report(plan_runs, '')
     assert '| wild | 1 (1 diverged) |' in (tmp_path / 'out/report.md').read_text()
     assert len(inside) == 3
 
@@ -136,7 +139,7 @@ def test_a_failure_stops_only_what_starts_from_it(city, tmp_path, inside):
 def test_tuning_is_equal_for_all_and_chooses_on_the_validation_split(city, tmp_path, inside, monkeypatch):
     scores = {0.1: 3.0, 0.2: 5.0, 0.3: 4.0}
 
-    def do_run(folder):
+    def complete_run(folder):
         record = json.loads((folder / 'run.json').read_text())
         rate = record['point']['optim_wrapper.optimizer.lr']
         score = dict(val=scores[rate] + record['seed'] / 100, test=10 * rate)[record['split']]
@@ -151,21 +154,21 @@ def test_tuning_is_equal_for_all_and_chooses_on_the_validation_split(city, tmp_p
         )
         write_json(folder / 'result.json', {**record, **result, 'data': dict(order='', inputs='', steps=2)})
 
-    monkeypatch.setattr(worker, 'do_run', do_run)
+    monkeypatch.setattr(single_run, 'complete_run', complete_run)
     more = "tune = dict(seeds=[7, 8], grid={'optim_wrapper.optimizer.lr': [0.1, 0.2, 0.3]})"
     plan = write_plan(tmp_path, city, 'control=dict(), refocused=dict(refocus=dict())', more)
-    book = open_book(plan, tmp_path / 'out')
-    assert len(book.wanted()) == 12
-    assert 'later    4 runs' in listing(book, 1)
-    assert execute(book, 1, 1) == []
+    plan_runs = open_runs(plan, tmp_path / 'out')
+    assert len(plan_runs.wanted()) == 12
+    assert 'later    4 runs' in list_runs(plan_runs, 1)
+    assert run_missing(plan_runs, 1, 1) == []
     assert len(inside) == 12 + 4
-    table = lines(book)['streets']
+    table = report_lines(plan_runs)['streets']
     assert [line.point for line in table] == [(('optim_wrapper.optimizer.lr', 0.2),)] * 2
     assert table[1].scores == {0: 2.0, 1: 2.0}
-    write_report(book, '')
+    write_report(plan_runs, '')
     assert '| control | 3.075 | **5.075** | 4.075 |' in (tmp_path / 'out/report.md').read_text()
-    # Without the grid the config says 0.2: those are the same runs.
-    assert execute(open_book(plan, tmp_path / 'out', tuned=False), 1, 1) == []
+    # Without the grid the config has 0.2: the runs are the same.
+    assert run_missing(open_runs(plan, tmp_path / 'out', tuned=False), 1, 1) == []
     assert len(inside) == 12 + 4
 
 
@@ -179,7 +182,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(city, tmp_path):
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     folder = tmp_path / 'killed/streets/refocused'
     deadline = time.monotonic() + 120
-    while not list(folder.glob('*/train/iter_4.pth')):  # cut short perhaps; iter_2 is whole
+    while not list(folder.glob('*/train/iter_4.pth')):  # this one may be incomplete; iter_2 is complete
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
@@ -199,17 +202,14 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(city, tmp_path):
 
 
 def test_one_process_a_run(tmp_path):
-    with worker.only_one(tmp_path), pytest.raises(SystemExit) as stop, worker.only_one(tmp_path):
+    with single_run.only_one(tmp_path), pytest.raises(SystemExit) as stop, single_run.only_one(tmp_path):
         pass
-    assert stop.value.code == worker.BUSY
+    assert stop.value.code == single_run.BUSY
 
 
 def test_unknown_names_are_refused(city, tmp_path):
-    from refconv_mm.compare.book import Book
-    from refconv_mm.compare.plan_file import read_plan
-
     plan = read_plan(write_plan(tmp_path, city))
     with pytest.raises(ValueError, match=r"--only: unknown \['contrl'\]"):
-        Book(plan, tmp_path, ['contrl'])
-    assert {r.arm for r in Book(plan, tmp_path, ['refocused2']).wanted()} == {'refocused', 'refocused2'}
-    assert Executor(Book(plan, tmp_path)).jobs == 1
+        PlanRuns(plan, tmp_path, ['contrl'])
+    assert {r.arm for r in PlanRuns(plan, tmp_path, ['refocused2']).wanted()} == {'refocused', 'refocused2'}
+    assert Executor(PlanRuns(plan, tmp_path)).jobs == 1

@@ -1,4 +1,4 @@
-"""Data as a function of seed and place, whatever else draws; and the hook that proves it."""
+"""Data depend on seed and place only, and the hook that hashes them."""
 
 import random
 
@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader
 
-from refconv_mm.compare.seeding import SeededDataset, derived_seed, seeded
+from refconv_mm.compare.seeding import SeededDataset, derived_seed, isolated_seed
 from refconv_mm.hooks.seen_data_hook import batch_names, hash_tensors
 
 
@@ -48,14 +48,14 @@ def test_the_draws_follow_from_seed_and_place_alone():
     assert epoch(1, workers=0) != first
     again = epoch(0, workers=0, number=1)
     drawn = [{tuple(sample[1:]) for sample in samples} for samples in (first, again)]
-    assert not drawn[0] & drawn[1]  # another epoch draws anew
+    assert not drawn[0] & drawn[1]  # another epoch draws other numbers
 
 
 def test_the_model_draws_as_if_the_data_had_not():
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
     expected = torch.rand(2), random.random(), np.random.rand()
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
-    with seeded(5):
+    with isolated_seed(5):
         torch.rand(9), random.random(), np.random.rand(4)
     assert torch.equal(torch.rand(2), expected[0])
     assert (random.random(), np.random.rand()) == expected[1:]

@@ -1,4 +1,4 @@
-"""Statistics against numbers worked out by hand."""
+"""Statistics compared with numbers calculated by hand."""
 
 import math
 

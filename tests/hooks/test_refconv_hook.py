@@ -1,4 +1,4 @@
-"""RefConvHook in real runs of mmengine's Runner: what it refuses, what it measures with, what it writes."""
+"""RefConvHook in runs of mmengine's Runner: its checks, the weights that it evaluates, the files that it writes."""
 
 import copy
 import re
@@ -14,9 +14,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
-from refconv_mm.checkpoint import build_model, is_refocused_state, load_whole, read_checkpoint
+from refconv_mm.checkpoint import read_checkpoint
 from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
-from refconv_mm.running import build_runner, set_init, set_resume
+from refconv_mm.models import build_model, load_whole
+from refconv_mm.run_settings import set_init, set_resume
+from refconv_mm.runners import build_runner
+from refconv_mm.stored import is_refocused_state
 from refconv_mm.surgery import named_refconvs
 
 from ..conftest import detector, random_checkpoint, segmenter
@@ -37,19 +40,19 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
     runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
-    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: its basis was never loaded.*--init') as error:
+    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: the basis was never loaded.*--init') as error:
         runner.train()
     assert str(error.value).count('never loaded') == 18  # every layer concerned
     assert runner.iter == 0
 
 
 def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
-    """Loading is not strict by default: the layer would train on random numbers in silence."""
+    """Loading is not strict by default: the layer would train on a random basis without a message."""
     cfg = ready(segmenter(city, tmp_path), tmp_path)
     checkpoint = torch.load(tmp_path / 'start.pth')
     del checkpoint['state_dict']['backbone.layer3.0.conv.1.conv.weight']
     torch.save(checkpoint, tmp_path / 'start.pth')
-    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: its basis was never loaded') as error:
+    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: the basis was never loaded') as error:
         build_runner(cfg).train()
     assert str(error.value).count('never loaded') == 1
 
@@ -59,7 +62,7 @@ def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     (lambda layer: layer.basis[0].fill_(float('inf')), 'not finite'),
     (lambda layer: layer.basis[0].fill_(float('nan')), 'not finite'),
     (lambda layer: setattr(layer, 'basis_source', 'random'), 'never loaded'),
-    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) and started at random"),
+    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) at a random start"),
 ])  # fmt: skip
 def test_each_guard_names_the_layer(spoil, match):
     layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), RefConvOptions(init='kaiming'))
@@ -85,11 +88,11 @@ def test_a_map_that_the_optimizer_does_not_know_is_noticed():
     refocus(model)
     known = {id(p) for group in optimizer.param_groups for p in group['params']}
     (problem,) = check_layer('0', model[0], known)
-    assert 'the optimizer does not know its refocus' in problem
+    assert 'the optimizer does not have the parameter refocus' in problem
 
 
 def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
-    """mmseg's segmentor writes `pretrained` into its config: what is built from that config again would fail."""
+    """mmseg's segmentor writes `pretrained` into its config, and a second build from that config would fail."""
     cfg = segmenter(city, tmp_path, iters=1)
     state = torch.load(random_checkpoint(cfg, tmp_path / 'start.pth'))['state_dict']
     backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
@@ -233,7 +236,7 @@ def test_the_log_says_which_weights_are_evaluated():
 def test_a_random_start_is_not_tested(city, tmp_path):
     """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
-    with pytest.raises(ValueError, match=r'18 layers stand at their random start.*fused\.py'):
+    with pytest.raises(ValueError, match=r'18 layers have an untrained random start.*fused\.py'):
         build_runner(cfg).test()
 
 
@@ -295,13 +298,13 @@ def test_what_is_in_daily_use_works(city, tmp_path, changes):
 def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
     changes = {'model.backbone.frozen_stages': 1, 'model.backbone.conv_cfg.init': 'kaiming'}
     cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
-    with pytest.raises(ValueError, match='started at random') as error:
+    with pytest.raises(ValueError, match='at a random start') as error:
         build_runner(cfg).train()
-    assert str(error.value).count('started at random') == 2  # conv1 and layer1
+    assert str(error.value).count('at a random start') == 2  # conv1 and layer1
 
 
 def test_amp_trains_in_bfloat16(city, tmp_path, monkeypatch):
-    """mmengine's AmpOptimWrapper wants a GPU; its autocast also knows the CPU."""
+    """mmengine's AmpOptimWrapper needs a GPU; its autocast also works on the CPU."""
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
     cfg = segmenter(city, tmp_path, **{'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'})
     runner = build_runner(ready(cfg, tmp_path))

@@ -1,14 +1,12 @@
-"""Runs what is missing, a process a run, and says how far it is."""
+"""Runs the missing runs of a plan, each in a process of its own, and shows the progress."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import statistics
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -17,14 +15,13 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..console import progress_display
-from ..files import write_whole
-from . import identity
-from .book import Book, Prepared, Run
-from .plan import BASELINE
-from .run_hook import write_json
-from .worker import BUSY
+from ..files import write_json, write_text
+from .identity import snapshot
+from .plan_runs import PlanRuns, PreparedRun, Run
+from .single_run import BUSY
+from .time_left import clock, seconds_left
 
-POLL = 0.5  # seconds between looks at the runs at work
+POLL = 0.5  # seconds between two checks of the active runs
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Failure:
 
 @dataclass
 class _Active:
-    prepared: Prepared
+    prepared: PreparedRun
     process: Popen
     begin: float
     bar: TaskID
@@ -47,15 +44,15 @@ class _Active:
 
 @dataclass
 class Executor:
-    """Runs a book's runs.
+    """Runs the runs of a plan.
 
     Args:
-        book: the book.
+        plan_runs: the runs.
         jobs: runs at the same time.
         threads: threads of each.
     """
 
-    book: Book
+    plan_runs: PlanRuns
     jobs: int = 1
     threads: int = 1
     failures: dict[Run, Failure] = field(default_factory=dict)
@@ -63,12 +60,12 @@ class Executor:
     script: Path = field(default=Path(), init=False)
 
     def run(self) -> list[Failure]:
-        """Runs until nothing is left that can run.
+        """Runs until no run is left that can start.
 
         Returns:
-            The runs that failed, and those that had to wait for one of them.
+            The runs that failed, and those that start from one of them.
         """
-        self.script = identity.snapshot(self.book.out_dir / 'code', self.book.code)
+        self.script = snapshot(self.plan_runs.out_dir / 'code', self.plan_runs.code)
         columns = TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'), TimeElapsedColumn()
         with progress_display(*columns) as progress:
             total = progress.add_task('all runs', total=1, left='')
@@ -85,26 +82,28 @@ class Executor:
                     active.process.terminate()
                 for active in self.active.values():
                     active.process.wait()
-        left = [run for run in self.book.wanted() if run not in self.failures and self.book.result(run) is None]
+        left = [
+            run for run in self.plan_runs.wanted() if run not in self.failures and self.plan_runs.result(run) is None
+        ]
         return [*self.failures.values(), *(Failure(run, 'waits for a run that failed') for run in left)]
 
     def _start(self, progress: Progress) -> None:
         """Starts runs while there is room."""
-        for run in self.book.wanted():
+        for run in self.plan_runs.wanted():
             if len(self.active) >= self.jobs:
                 return
-            if run in self.active or run in self.failures or self.book.result(run) is not None:
+            if run in self.active or run in self.failures or self.plan_runs.result(run) is not None:
                 continue
-            if run in self.book.broken:
-                self.failures[run] = Failure(run, self.book.broken[run])
-                progress.console.print(f'{run}: cannot run: {self.book.broken[run]}', markup=False)
-            elif self.book.ready(run):
-                self._launch(self.book.prepare(run), progress)
+            if run in self.plan_runs.broken:
+                self.failures[run] = Failure(run, self.plan_runs.broken[run])
+                progress.console.print(f'{run}: cannot run: {self.plan_runs.broken[run]}', markup=False)
+            elif self.plan_runs.ready(run):
+                self._launch(self.plan_runs.prepare(run), progress)
 
-    def _launch(self, prepared: Prepared, progress: Progress) -> None:
+    def _launch(self, prepared: PreparedRun, progress: Progress) -> None:
         folder = prepared.folder
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / 'config.py', lambda path: Path(path).write_text(prepared.cfg.pretty_text))
+        write_text(folder / 'config.py', prepared.cfg.pretty_text)
         write_json(folder / 'run.json', prepared.record)
         environment = {**os.environ, 'OMP_NUM_THREADS': str(self.threads), 'MKL_NUM_THREADS': str(self.threads)}
         with open(folder / 'log.txt', 'a') as log:
@@ -120,12 +119,12 @@ class Executor:
                 continue
             del self.active[run]
             progress.remove_task(active.bar)
-            result, log = self.book.result(run), active.prepared.folder / 'log.txt'
+            result, log = self.plan_runs.result(run), active.prepared.folder / 'log.txt'
             if result is not None:
-                text = f'{run}: {_brief(self.book, result)}; {self._left()[2]}'
+                text = f'{run}: {_brief(self.plan_runs, result)}; {self._left()[2]}'
                 progress.console.print(text, markup=False, highlight=False)
                 continue
-            reason = 'another process is at it' if code == BUSY else _last_line(log) or f'exit code {code}'
+            reason = 'another process does this run' if code == BUSY else _last_line(log) or f'exit code {code}'
             self.failures[run] = Failure(run, reason, log)
             progress.console.print(f'{run}: failed: {reason} ({log})', markup=False, highlight=False)
 
@@ -142,61 +141,24 @@ class Executor:
         progress.update(total, total=wanted, completed=done, left=text)
 
     def _left(self) -> tuple[int, int, str]:
-        """Runs that are done, runs that are wanted, and the same with the time left in words."""
-        wanted = self.book.wanted()
-        done = sum(self.book.result(run) is not None for run in wanted)
-        seconds = time_left(self.book, self.jobs, {run: active.share for run, active in self.active.items()})
+        """The numbers of finished and of wanted runs, and both with the time left as text."""
+        wanted = self.plan_runs.wanted()
+        done = sum(self.plan_runs.result(run) is not None for run in wanted)
+        seconds = seconds_left(self.plan_runs, self.jobs, {run: active.share for run, active in self.active.items()})
         left = f', about {clock(seconds)} left' if seconds else ''
         return done, len(wanted), f'{done} of {len(wanted)} runs{left}'
 
 
-def expected_seconds(book: Book) -> dict[Run, float]:
-    """What each missing run will take, as far as finished ones tell.
-
-    It is the median of what finished runs of the arm (of the task, where it has none) took, in proportion to the
-    steps; nothing is said of tasks of which nothing is done yet.
-    """
-    runs, rates = book.wanted(), defaultdict(list)
-    for run in runs:
-        result = book.result(run)
-        if result and result.get('steps'):
-            for name in ((run.task, run.arm), (run.task, '')):
-                rates[name].append(result['total_seconds'] / result['steps'])
-    expected = {}
-    for run in runs:
-        known, steps = rates.get((run.task, run.arm)) or rates.get((run.task, '')), steps_of(book, run)
-        if book.result(run) is None and known and steps:
-            expected[run] = statistics.median(known) * steps
-    return expected
+def run_missing(plan_runs: PlanRuns, jobs: int, threads: int) -> list[Failure]:
+    """Runs what is missing; see :class:`Executor`."""
+    plan_runs.out_dir.mkdir(parents=True, exist_ok=True)
+    return Executor(plan_runs, jobs, threads).run()
 
 
-def steps_of(book: Book, run: Run) -> int:
-    """Steps of a run's budget; 0 where its config decides."""
-    task = book.plan.tasks[run.task]
-    budget = task.baseline.budget if run.arm == BASELINE else task.budget
-    return 0 if budget is None else budget.steps
-
-
-def time_left(book: Book, jobs: int, shares: dict[Run, float] | None = None) -> float:
-    """Seconds until all wanted runs are done, as far as finished ones tell.
-
-    Args:
-        shares: how much is done of the runs that are at work.
-    """
-    shares = shares or {}
-    return sum(seconds * (1 - shares.get(run, 0)) for run, seconds in expected_seconds(book).items()) / jobs
-
-
-def clock(seconds: float) -> str:
-    """`1:05 h` or `4 min`."""
-    minutes = round(seconds / 60)
-    return f'{minutes // 60}:{minutes % 60:02d} h' if minutes >= 60 else f'{max(1, minutes)} min'
-
-
-def _brief(book: Book, result: dict[str, Any]) -> str:
+def _brief(plan_runs: PlanRuns, result: dict[str, Any]) -> str:
     if result['diverged']:
         return result['diverged']
-    task = book.plan.tasks[result['task']]
+    task = plan_runs.plan.tasks[result['task']]
     value = result['metrics'][result['split']].get(task.metric, math.nan) * task.scale
     return f'{task.metric} ({result["split"]}) {value:.4g}, {result["steps"]} steps in {result["seconds"]:.0f} s'
 

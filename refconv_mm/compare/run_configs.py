@@ -1,4 +1,4 @@
-"""From a plan to the config of one run."""
+"""Makes the configs of a plan's runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
+from ..arguments import merge_options
 from ..config import is_refocused_config
-from .plan import Arm, Budget, Plan, Point, Task, find
+from .plan import Arm, Budget, Plan, Point, Task, find_file
 from .speed import set_speed
 
-# A round trains on draws of its own; rounds must not meet another seed's.
+# The seeds of later rounds are this far apart, so that no round uses the seed of another run.
 ROUND = 1_000_000
-# What a runner takes beside what a config already has.
+# Settings that a runner takes even if the config does not have them.
 _RUNNER = set(Runner.__init__.__annotations__) | {'param_scheduler', 'custom_imports', 'find_unused_parameters'}
 
 
@@ -29,7 +30,7 @@ def _open(path: str) -> Config:
 def baseline_config(plan: Plan, task: Task, seed: int) -> Config:
     """The config that trains a baseline."""
     assert task.baseline.config is not None
-    cfg = copy.deepcopy(_open(find(plan, task.baseline.config)))
+    cfg = copy.deepcopy(_open(find_file(plan, task.baseline.config)))
     where = f'{plan.path}: tasks.{task.name}'
     merge(cfg, task.options, f'{where}.options')
     merge(cfg, task.baseline.options, f'{where}.baseline.options')
@@ -41,12 +42,12 @@ def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, point: Point, start:
 
     Args:
         point: of the grid.
-        start: the checkpoint that the run starts from; the speeds of kernels are read off it.
+        start: the checkpoint that the run starts from; it decides the speeds of the kernels.
 
     Raises:
-        ValueError: a change of a setting that there is not, or two ways to refocus at once.
+        ValueError: the config does not have a changed setting, or both config and arm refocus.
     """
-    cfg = copy.deepcopy(_open(find(plan, task.config)))
+    cfg = copy.deepcopy(_open(find_file(plan, task.config)))
     merge(cfg, task.options, f'{plan.path}: tasks.{task.name}.options')
     merge(cfg, dict(point), f'{plan.path}: tune.grid')
     merge(cfg, arm.changes, f'{plan.path}: arms.{arm.name}')
@@ -54,7 +55,7 @@ def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, point: Point, start:
         _refocus(cfg, arm.refocus, f'{plan.path}: arms.{arm.name}.refocus')
     if is_refocused_config(cfg):
         cfg.setdefault('default_hooks', {})
-        cfg.default_hooks.refconv = dict(type='RefConvHook', fuse_after_train=False)  # the worker fuses every arm
+        cfg.default_hooks.refconv = dict(type='RefConvHook', fuse_after_train=False)  # the run fuses every arm
     else:
         cfg.get('default_hooks', {}).pop('refconv', None)
     cfg = _ready(cfg, task.budget, seed + ROUND * plan.round_of(arm.name))
@@ -68,23 +69,20 @@ def merge(cfg: Config, changes: Mapping[str, Any], where: str) -> None:
     """Merges dotted changes, in place.
 
     Raises:
-        ValueError: the first part of a name is neither in the config nor anything that a runner takes: a slip of
-            the pen that would change nothing.
+        ValueError: the first part of a name is neither in the config nor a setting of a runner. Such a change,
+            probably a spelling mistake, would have no effect.
     """
     for name in changes:
         if name.split('.')[0] not in set(cfg) | _RUNNER:
             raise ValueError(f'{where}: the config has no {name.split(".")[0]!r} (of {name!r})')
-    try:
-        cfg.merge_from_dict(copy.deepcopy(dict(changes)))
-    except (TypeError, KeyError, AssertionError) as error:
-        raise ValueError(f'{where}: {dict(changes)} cannot be merged into the config: {error}') from error
+    merge_options(cfg, copy.deepcopy(dict(changes)), where)
 
 
 def _refocus(cfg: Config, options: Mapping[str, Any], where: str) -> None:
     if is_refocused_config(cfg):
-        raise ValueError(f'{where}: the config is refocused already; take the control config and let the arm refocus')
+        raise ValueError(f'{where}: the config is refocused already; name the control config and let the arm refocus')
     if 'backbone' not in cfg.model:
-        raise ValueError(f'{where}: the model of the config has no backbone; refocus by changes of the config instead')
+        raise ValueError(f'{where}: the model of the config has no backbone; refocus it by changes of the config')
     cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone, **options)
 
 
@@ -93,7 +91,7 @@ def _ready(cfg: Config, budget: Budget | None, seed: int) -> Config:
         set_budget(cfg, budget)
     cfg.setdefault('default_hooks', {})
     cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    cfg.default_hooks.checkpoint.max_keep_ckpts = 2  # the last may be cut short by whatever kills the run
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 2  # the last may be incomplete if the run was killed
     cfg.randomness = dict(seed=seed, deterministic=False)
     cfg.load_from, cfg.resume, cfg.launcher = None, False, 'none'
     cfg.pop('work_dir', None)
@@ -101,11 +99,13 @@ def _ready(cfg: Config, budget: Budget | None, seed: int) -> Config:
 
 
 def set_budget(cfg: Config, budget: Budget) -> None:
-    """Steps, schedule and checkpoints of a budget, in place of the config's."""
+    """Replaces steps, schedule and checkpoints of a config by those of a budget."""
     steps, warmup = budget.steps, budget.warmup
     every = dict(val_begin=1, val_interval=budget.val_every or steps)
     if budget.val_every is None:
-        every['val_begin'] = steps + 1  # mmengine's loop also validates after the last step; we test then
+        every['val_begin'] = (
+            steps + 1
+        )  # mmengine's loop also validates after the last step, when the run is tested anyway
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, **every)
     span = dict(begin=warmup, end=steps, by_epoch=False)
     after = dict(
@@ -121,5 +121,5 @@ def set_budget(cfg: Config, budget: Budget) -> None:
     )
     cfg.default_hooks.logger = dict(type='LoggerHook', interval=max(1, min(50, steps // 10)), log_metric_by_epoch=False)
     cfg.log_processor = dict(by_epoch=False, window_size=max(1, min(50, steps // 10)))
-    # By epochs it would end each one with a small batch, and mmengine would sleep two seconds there.
+    # An epoch would end with a small batch, and mmengine sleeps two seconds after each epoch.
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)

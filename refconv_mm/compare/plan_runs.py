@@ -1,8 +1,7 @@
-"""The book of a plan's runs: which there are, what each starts from, and which are done."""
+"""The runs of a plan: their names, their starts, and the results of those that are done."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,10 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from . import identity
-from .plan import BASELINE, Plan, Point, find
-from .resolve import arm_config, baseline_config
+from ..files import read_json
+from .identity import changed_parts, code_hash, key_of, run_identity
+from .plan import BASELINE, Plan, Point, find_file
+from .run_configs import arm_config, baseline_config
 
 
 class Run(NamedTuple):
@@ -31,13 +31,13 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run whose start is there.
+class PreparedRun:
+    """A run whose start exists.
 
     Attributes:
-        folder: where it goes; named after the hash, so nothing of another code or config is ever in it.
-        cfg: its config.
-        record: what `run.json` holds.
+        folder: the folder of the run; its name has the hash, so no file of another code or config is in it.
+        cfg: the config of the run.
+        record: the content of `run.json`.
     """
 
     run: Run
@@ -46,24 +46,24 @@ class Prepared:
     record: dict[str, Any]
 
 
-class Book:
-    """What a plan wants and what its folder holds.
+class PlanRuns:
+    """The runs that a plan needs, and the results that are in its folder.
 
     Args:
         plan: the plan.
         out_dir: runs go to `out_dir/<task>/<arm>/seed<seed>-<hash>`.
-        only: `TASK`, `ARM` or `TASK/ARM`; everything if empty. What those start from is wanted too.
+        only: `TASK`, `ARM` or `TASK/ARM`; everything if empty. The runs that those start from are added.
 
     Raises:
-        ValueError: a name in `only` that the plan does not have.
+        ValueError: the plan does not have a name in `only`.
     """
 
     def __init__(self, plan: Plan, out_dir: Path, only: Sequence[str] = ()) -> None:
         self.plan, self.out_dir, self.only = plan, out_dir, only
-        self.code = identity.code_hash()
-        self._prepared: dict[Run, Prepared] = {}
+        self.code = code_hash()
+        self._prepared: dict[Run, PreparedRun] = {}
         self._results: dict[Run, dict[str, Any]] = {}
-        self.broken: dict[Run, str] = {}  # runs whose config cannot be made, and why
+        self.broken: dict[Run, str] = {}  # the reasons why configs of runs cannot be made
         pairs = [(task, arm.name) for task in plan.tasks for arm in plan.arms_of(task)]
         names = {*plan.tasks, *(arm for _, arm in pairs), *(f'{task}/{arm}' for task, arm in pairs)}
         if unknown := [name for name in only if name not in names]:
@@ -72,10 +72,10 @@ class Book:
             )
         self.pairs = [(task, arm) for task, arm in pairs if not only or {task, arm, f'{task}/{arm}'} & set(only)]
 
-    # -- what there is to do -------------------------------------------------------------------------------
+    # -- the runs ------------------------------------------------------------------------------------------
 
     def wanted(self) -> list[Run]:
-        """Every run that is known to be wanted, each after what it starts from.
+        """The runs that the plan needs as far as they are known, each after the run that it starts from.
 
         With a grid, an arm's reported runs are known once its tuning is done.
         """
@@ -93,14 +93,14 @@ class Book:
         return [Run(task, arm, seed, point) for point in self.plan.points() for seed in self.plan.tune_seeds]
 
     def reported(self, task: str, arm: str) -> list[Run] | None:
-        """The runs that the report is about; None while the tuning of the arm is not done."""
+        """The runs of the report; None while the tuning of the arm is not done."""
         point = self.chosen(task, arm)
         return None if point is None else [Run(task, arm, seed, point) for seed in self.plan.seeds]
 
     def chosen(self, task: str, arm: str) -> Point | None:
-        """The point with the best mean on the validation split over the tuning seeds; None if it is not known yet.
+        """The point with the best mean on the validation split over the tuning seeds; None while it is unknown.
 
-        A run that diverged is as bad as can be.
+        A point at which a run diverged counts as the worst.
         """
         if not self.plan.grid:
             return ()
@@ -116,20 +116,20 @@ class Book:
         return max(scores, key=lambda point: scores[point])
 
     def start_of(self, run: Run) -> Run | str | None:
-        """What a run starts from: another run, a checkpoint, or None for what its config says."""
+        """The start of a run: another run, a checkpoint, or None for the start that its config names."""
         baseline = self.plan.tasks[run.task].baseline
         if run.arm == BASELINE:
-            return None if baseline.start is None else find(self.plan, baseline.start)
+            return None if baseline.start is None else find_file(self.plan, baseline.start)
         before = self.plan.arms[run.arm].start
         if before is not None:
             point = self.chosen(run.task, before)
             return Run(run.task, before, run.seed, point if point is not None else self.plan.points()[0])
         if baseline.checkpoint:
-            return find(self.plan, baseline.checkpoint)
+            return find_file(self.plan, baseline.checkpoint)
         return Run(run.task, BASELINE, run.seed if baseline.seed is None else baseline.seed)
 
     def _line(self, run: Run) -> Iterator[Run]:
-        """A run, after all that it starts from; a start whose point is still open comes with its tuning."""
+        """A run after all runs that it starts from; a start whose point is unknown comes after its tuning."""
         start = self.start_of(run)
         if isinstance(start, Run):
             if start.arm != BASELINE:
@@ -139,7 +139,7 @@ class Book:
         yield run
 
     def ready(self, run: Run) -> bool:
-        """Whether what a run starts from is done."""
+        """Whether the start of a run exists."""
         start = self.start_of(run)
         if not isinstance(start, Run):
             return True
@@ -148,13 +148,13 @@ class Book:
             return False
         return bool((self.result(start) or {}).get('weights'))
 
-    # -- what is done --------------------------------------------------------------------------------------
+    # -- the results ---------------------------------------------------------------------------------------
 
-    def prepare(self, run: Run) -> Prepared:
+    def prepare(self, run: Run) -> PreparedRun:
         """The config, the hash and the folder of a run that is ready.
 
         Raises:
-            FileNotFoundError, ValueError: its start is not there, or its config cannot be made.
+            FileNotFoundError, ValueError: the start of the run does not exist, or its config cannot be made.
         """
         if run not in self._prepared:
             task, start = self.plan.tasks[run.task], self.start_of(run)
@@ -164,19 +164,19 @@ class Book:
             else:
                 assert checkpoint is not None
                 cfg = arm_config(self.plan, task, self.plan.arms[run.arm], run.seed, run.point, checkpoint)
-            parts = identity.identity(cfg, checkpoint, self.code)
-            folder = self._place(run) / f'seed{run.seed}-{identity.key_of(parts)[:12]}'
+            parts = run_identity(cfg, checkpoint, self.code)
+            folder = self._place(run) / f'seed{run.seed}-{key_of(parts)[:12]}'
             record = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), start=checkpoint)
             split = 'val' if run.seed in self.plan.tune_seeds and run.arm != BASELINE else 'test'
             record |= dict(round=self.plan.round_of(run.arm), metric=task.metric, split=split, identity=parts)
-            self._prepared[run] = Prepared(run, folder, cfg, record)
+            self._prepared[run] = PreparedRun(run, folder, cfg, record)
         return self._prepared[run]
 
     def _place(self, run: Run) -> Path:
         return self.out_dir / run.task / run.arm
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """What came of a run, if it is done by this code, with this config, from this start."""
+        """The result of a run with this code, config and start; None if it is not done."""
         if run not in self._results:
             if run in self.broken or not self.ready(run):
                 return None
@@ -185,7 +185,7 @@ class Book:
             except (ValueError, TypeError, FileNotFoundError) as error:
                 self.broken[run] = str(error)
                 return None
-            found = _read(prepared.folder / 'result.json')
+            found = read_json(prepared.folder / 'result.json')
             if found is None or found['identity'] != prepared.record['identity']:
                 return None
             if not found['diverged'] and prepared.record['split'] not in found['metrics']:
@@ -194,19 +194,24 @@ class Book:
         return self._results[run]
 
     def others(self, run: Run) -> list[str]:
-        """Why what lies beside a run is not it: the parts in which runs of the same name and seed differ from it."""
+        """The parts (code, config, start, versions) in which other runs of the same name and seed differ from a run."""
         prepared, reasons = self.prepare(run), []
         for path in self._place(run).glob(f'seed{run.seed}-*/run.json'):
-            record = _read(path)
+            record = read_json(path)
             if record and record['point'] == prepared.record['point'] and path.parent != prepared.folder:
-                reasons.append(' and '.join(identity.differences(prepared.record['identity'], record['identity'])))
+                reasons.append(' and '.join(changed_parts(prepared.record['identity'], record['identity'])))
         return reasons
 
     def value(self, result: dict[str, Any], split: str, metric: str | None = None) -> float:
-        """A metric of a split, the one that counts if not said; NaN where the run diverged.
+        """A metric of a split; NaN if the run diverged.
+
+        Args:
+            result: of :meth:`result`.
+            split: `'val'` or `'test'`.
+            metric: its name; by default the task's metric.
 
         Raises:
-            ValueError: the test printed no such metric.
+            ValueError: the test did not measure the metric.
         """
         if result['diverged']:
             return math.nan
@@ -216,7 +221,3 @@ class Book:
                 f'{self.plan.path}: tasks.{result["task"]}: no metric {name!r} was measured; there are {list(metrics)}'
             )
         return float(metrics[name])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None

@@ -6,11 +6,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from refconv_mm.checkpoint import build_model
-from refconv_mm.compare import build_small_image_backbone
+from refconv_mm.models import build_model
+from refconv_mm.small_image_backbone import build_small_image_backbone
 from refconv_mm.surgery import named_refconvs
 
-from ..conftest import ROOT
+from .conftest import ROOT
 
 
 @MODELS.register_module()

@@ -1,4 +1,4 @@
-"""Backbones for small images: an ImageNet net whose stem keeps the resolution."""
+"""Backbones for small images: ImageNet nets whose first layers keep the resolution."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def build_small_image_backbone(
     without: Sequence[str] = (),
     init_cfg: dict | list | None = None,
 ) -> nn.Module:
-    """Builds a backbone and takes strides out of it, as nets for 32x32 images have it; keys and kernels stay.
+    """Builds a backbone with smaller strides, as nets for 32x32 images have them; keys and kernels stay.
 
     Args:
         backbone: config of the backbone.
         stride1: names of convolutions that get stride 1.
         without: names of layers that become the identity, such as a max pool.
-        init_cfg: handed to the backbone.
+        init_cfg: passed to the backbone.
 
     Raises:
-        ValueError: a name that the backbone does not have, or one of `stride1` that is no convolution.
+        ValueError: the backbone has no layer of a name, or a layer in `stride1` is not a convolution.
     """
     extra = {} if init_cfg is None else dict(init_cfg=init_cfg)
     with MODELS.switch_scope_and_registry(None) as registry:

@@ -1,8 +1,7 @@
-"""The hook of a run: seeds each step, tells how far it is, and stops where the loss has left the numbers."""
+"""The hook of a run: seeds each step, writes the progress, and stops a training that diverges."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -13,25 +12,25 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..files import write_whole
+from ..files import write_json
 from .seeding import derived_seed, seed_all
 
 SECONDS = 'train_seconds'
 
 
 class Diverged(Exception):
-    """The loss is no number any more; a result, not a failure."""
+    """The loss is not finite; this is a result of the run and not a failure."""
 
 
-class RunHook(Hook):
-    """Goes with every run of a comparison.
+class StepsHook(Hook):
+    """Seeds each step of a run, writes its progress, and raises :class:`Diverged`.
 
     Args:
         folder: of the run.
         seed: of the run.
     """
 
-    # Before mmdet's CheckInvalidLossHook, which would call divergence a failure.
+    # Before mmdet's CheckInvalidLossHook, which would make divergence a failure.
     priority = 'LOW'
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -54,11 +53,13 @@ class RunHook(Hook):
             self.last = now
             write_json(self.folder / 'progress.json', dict(step=step, steps=runner.max_iters))
             if os.getppid() != self.parent:
-                sys.exit('whoever started this run is gone; started again, it goes on from its last checkpoint')
+                sys.exit(
+                    'the process that started this run has ended; the next start continues from the last checkpoint'
+                )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._note(runner)
-        # The hub was copied into the checkpoint before hooks are asked.
+        # mmengine copies the hub into the checkpoint before it calls the hooks.
         checkpoint['message_hub']['runtime_info'][SECONDS] = runner.message_hub.get_info(SECONDS)
 
     def after_train(self, runner: Runner) -> None:
@@ -66,9 +67,3 @@ class RunHook(Hook):
 
     def _note(self, runner: Runner) -> None:
         runner.message_hub.update_info(SECONDS, time.monotonic() - self.begin)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    text = json.dumps(value, indent=1, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v))
-    write_whole(path, lambda temporary: Path(temporary).write_text(text))

@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py stand on."""
+"""Settings of runs, and runners for training and testing."""
 
 import argparse
 import os
@@ -8,12 +8,12 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from refconv_mm import running
+from refconv_mm import run_settings
 from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.running import (
-    check_start,
-    metrics_table,
-    runner_for_test,
+from refconv_mm.commands.test import metrics_table
+from refconv_mm.errors import CheckpointError
+from refconv_mm.onnx_runner import runner_for_test
+from refconv_mm.run_settings import (
     set_amp,
     set_auto_scale_lr,
     set_init,
@@ -21,8 +21,8 @@ from refconv_mm.running import (
     set_resume,
     set_work_dir,
 )
+from refconv_mm.runners import build_runner, check_start
 from refconv_mm.surgery import named_refconvs
-from refconv_mm.verify import FuseError
 
 from .conftest import segmenter
 
@@ -35,7 +35,7 @@ def fused_files(seg_run, tmp_path_factory):
 
 def score(cfg, path, **options):
     runner, what = runner_for_test(cfg, str(path), **options)
-    assert not named_refconvs(runner.model)  # what is tested is plain
+    assert not named_refconvs(runner.model)  # the tested model is plain
     return runner.test()['mIoU'], what
 
 
@@ -52,19 +52,19 @@ def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_fi
     assert in_memory == from_file == under_refocused
     _, what = score(segmenter(city, seg_run['work_dir'], '_control'), seg_run['start'])
     assert what == 'a plain checkpoint, as it is (trained weights)'
-    # What was compared is not the start; two steps need not show in the mIoU of a random net.
+    # The compared weights differ from the start, even if two steps do not change the mIoU of a random net.
     before, after = (read_checkpoint(path)['state_dict'] for path in (seg_run['start'], fused))
     assert (before['backbone.conv1.conv.weight'] - after['backbone.conv1.conv.weight']).abs().max() > 1e-6
 
 
 def test_a_refocused_checkpoint_under_a_plain_config_is_explained(seg_run, city):
-    with pytest.raises(FuseError, match=r'is refocused and the config is plain.*tools/fuse\.py'):
+    with pytest.raises(CheckpointError, match=r'is refocused and the config is plain.*refconv fuse CONFIG CKPT'):
         runner_for_test(segmenter(city, seg_run['work_dir'], '_control'), str(seg_run['last']))
 
 
 def test_a_checkpoint_of_another_model_is_refused(seg_run, tmp_path):
     torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), tmp_path / 'x.pth')
-    with pytest.raises(FuseError, match='does not fit the model'):
+    with pytest.raises(CheckpointError, match='does not fit the model'):
         runner_for_test(seg_run['cfg'], str(tmp_path / 'x.pth'))
 
 
@@ -80,18 +80,18 @@ def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
     cfg = segmenter(city, tmp_path)
     assert 'become the bases' in set_init(cfg, str(seg_run['start']))
     assert cfg.load_from == str(seg_run['start'])
-    assert 'bases and maps are taken' in set_init(cfg, str(seg_run['last']))
+    assert 'its bases and updates are loaded' in set_init(cfg, str(seg_run['last']))
     assert 'become the bases' in set_init(cfg, str(seg_run['work_dir'] / 'fused.pth'))  # refocusing again
     plain = segmenter(city, tmp_path, '_control')
     assert set_init(plain, str(seg_run['start'])) == 'a plain checkpoint'
-    with pytest.raises(FuseError, match='Fuse it first'):
+    with pytest.raises(CheckpointError, match='Fuse it first'):
         set_init(plain, str(seg_run['last']))
     with pytest.raises(FileNotFoundError):
         set_init(cfg, str(tmp_path / 'nowhere.pth'))
 
 
 def test_a_start_that_fills_too_little_is_refused(tmp_path):
-    """mmdet's and mmpretrain's MobileNetV2 differ in their names; loading either into the other fills the stem only."""
+    """The MobileNetV2 of mmdet and of mmpretrain have different names; each fills only the stem of the other."""
     model = nn.ModuleDict(
         dict(backbone=nn.Sequential(*[nn.Conv2d(2, 2, 3) for _ in range(4)]), head=nn.Conv2d(2, 2, 1))
     )
@@ -100,7 +100,7 @@ def test_a_start_that_fills_too_little_is_refused(tmp_path):
     assert check_start(model, str(tmp_path / 'half.pth')).endswith('fills 2 of 4 kernels of the backbone')
     del state['backbone.1.weight']
     torch.save(dict(state_dict=state), tmp_path / 'less.pth')
-    with pytest.raises(FuseError, match=r'fills 1 of 4 kernels.*would start at random.*backbone\.1\.weight'):
+    with pytest.raises(CheckpointError, match=r'fills 1 of 4 kernels.*would start at random.*backbone\.1\.weight'):
         check_start(model, str(tmp_path / 'less.pth'))
 
 
@@ -109,16 +109,16 @@ def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
     message = set_resume(cfg, 'auto', str(seg_run['start']))
     assert 'no checkpoint to resume from' in message
     assert (cfg.resume, cfg.load_from) == (False, str(seg_run['start']))
-    assert 'starts anew' in set_resume(cfg, 'auto', None)
+    assert 'starts as the config says' in set_resume(cfg, 'auto', None)
     with pytest.raises(FileNotFoundError):
         set_resume(cfg, str(tmp_path / 'nowhere.pth'), None)
 
 
 def test_resume_refuses_a_checkpoint_of_the_other_kind(seg_run, city, tmp_path):
     plain = segmenter(city, tmp_path, '_control')
-    with pytest.raises(FuseError, match='Fuse it first'):
+    with pytest.raises(CheckpointError, match='Fuse it first'):
         set_resume(plain, str(seg_run['last']), None)
-    with pytest.raises(FuseError, match='--init'):
+    with pytest.raises(CheckpointError, match='--init'):
         set_resume(segmenter(city, tmp_path), str(seg_run['start']), None)
 
 
@@ -128,21 +128,23 @@ def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatc
     checkpoint['meta'] = argparse.Namespace(made_by='somebody')
     torch.save(checkpoint, tmp_path / 'ns.pth')
     cfg = segmenter(city, tmp_path)
-    with pytest.raises(FuseError, match=r'argparse\.Namespace.*--trust'):
+    with pytest.raises(CheckpointError, match=r'argparse\.Namespace.*--trust'):
         set_init(cfg, str(tmp_path / 'ns.pth'))
     set_init(cfg, str(tmp_path / 'ns.pth'), trust=True)
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'])  # undone
-    runner = running.build_runner(cfg)
+    monkeypatch.setenv(
+        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
+    )  # so that monkeypatch restores it
+    runner = build_runner(cfg)
     runner.load_or_resume()
     assert all(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(runner.model))
 
 
 def test_options_of_the_command_line(city, tmp_path, monkeypatch):
     cfg = segmenter(city, tmp_path)
-    monkeypatch.setattr(running, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(run_settings, 'get_device', lambda: 'cpu')
     with pytest.raises(ValueError, match='no GPU'):
         set_amp(cfg)
-    monkeypatch.setattr(running, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(run_settings, 'get_device', lambda: 'cuda')
     set_amp(cfg)
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
     cfg.optim_wrapper.type = 'ApexOptimWrapper'

@@ -1,0 +1,76 @@
+"""The command-line options that several commands have, each written once, and the config that they describe."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+
+def add_config(parser: ArgumentParser, help: str | None = None) -> None:
+    """`CONFIG` and `--cfg-options`; :func:`open_config` reads both."""
+    parser.add_argument('config', help=help)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """`--trust`."""
+    parser.add_argument('--trust', action='store_true', help='load the checkpoint even if it would run code')
+
+
+def add_ema(parser: ArgumentParser) -> None:
+    """`--ema` and `--no-ema`; None if neither is given."""
+    parser.add_argument(
+        '--ema', action=BooleanOptionalAction, help='use the averaged weights (default: if the checkpoint has them)'
+    )
+
+
+def add_force(parser: ArgumentParser, what: str) -> None:
+    """`--force`.
+
+    Args:
+        what: the files that it overwrites.
+    """
+    parser.add_argument('--force', action='store_true', help=f'overwrite {what}')
+
+
+def add_shape(parser: ArgumentParser, help: str) -> None:
+    """`--shape H W`; :func:`shape_of` reads it."""
+    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help=f'{help} (default: test size)')
+
+
+def shape_of(args: Namespace) -> tuple[int, int] | None:
+    """Height and width from `--shape`, or None."""
+    return tuple(args.shape) if args.shape else None
+
+
+def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Reads a config and merges `--cfg-options` into it.
+
+    Raises:
+        FileNotFoundError: the config does not exist.
+        ValueError: an option cannot be merged into the config.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no config at {path}')
+    cfg = Config.fromfile(path)
+    merge_options(cfg, options or {}, '--cfg-options')
+    return cfg
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any], where: str) -> None:
+    """Merges options with dotted names into a config, in place.
+
+    Args:
+        where: the place that an error message names.
+
+    Raises:
+        ValueError: an option cannot be merged.
+    """
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (TypeError, KeyError, AssertionError) as error:
+        raise ValueError(f'{where}: {dict(options)} cannot be merged into the config: {error}') from error

@@ -1,0 +1,118 @@
+"""The command `refconv`: one module for each of its commands, imported when the command is chosen.
+
+A module of a command has `add_arguments(parser)` and `run(args)`, which returns the exit code (None for 0); it may
+have `INTERRUPTED`, the line that is printed after Ctrl-C. The files in tools/ run the same modules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from ..version import __version__
+
+# name: (module in this package, what the command does)
+COMMANDS = {
+    'train': ('train', 'train a config, refocused or plain'),
+    'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
+    'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
+    'export': ('export', 'write a checkpoint as an ONNX model'),
+    'check-data': ('check_data', 'list the faults in the data sets of a config'),
+    'compare': ('compare', 'train the arms of a plan from the same start and compare them'),
+    'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
+    'report': ('report', 'put the analyses of a directory on one HTML page'),
+}
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs `refconv COMMAND ...` and exits.
+
+    Args:
+        argv: the words after `refconv`; by default those of the command line.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    chosen = next((word for word in words if not word.startswith('-')), None)
+    parser = argparse.ArgumentParser(prog='refconv', description='RefConv for OpenMMLab.')
+    parser.add_argument('--version', action='version', version=f'refconv_mm {__version__}')
+    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    module = None
+    for name, (_, text) in COMMANDS.items():
+        if name == chosen:
+            module = command_module(name)
+            add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
+        else:
+            subparsers.add_parser(name, help=text, add_help=False)
+    args = parser.parse_args(words)
+    assert module is not None
+    args.command_line = shlex.join(['refconv', *words])
+    finish(module, args, f'refconv {args.command}')
+
+
+def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
+    """Runs a command from a file in tools/ and exits.
+
+    Args:
+        command: its name, or a module like those of the commands.
+        description: the text that `--help` prints first.
+    """
+    module = command_module(command) if isinstance(command, str) else command
+    parser = argparse.ArgumentParser()
+    add_command(parser, module, description)
+    args = parser.parse_args()
+    args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
+    finish(module, args, parser.prog)
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command."""
+    return importlib.import_module(f'.{COMMANDS[name][0]}', __name__)
+
+
+def add_command(parser: argparse.ArgumentParser, module: ModuleType, description: str | None) -> None:
+    """Gives a parser the description and the arguments of a command."""
+    parser.description, parser.formatter_class = description, argparse.RawDescriptionHelpFormatter
+    module.add_arguments(parser)
+
+
+def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
+    """Runs a command and exits with its code.
+
+    The code is that of `run`: 1 where it found problems. It is 2 where the arguments or the input are wrong: the
+    error's message is printed without a traceback. It is 130 after Ctrl-C.
+    """
+    run: Callable[[argparse.Namespace], int | None] = module.run
+    try:
+        sys.exit(run(args) or 0)
+    except KeyboardInterrupt:
+        message, code = getattr(module, 'INTERRUPTED', 'interrupted'), 130
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+        if not is_for_users(error):
+            raise
+        message, code = f'error: {error}', 2
+    print(f'{prog}: {message}', file=sys.stderr)
+    sys.exit(code)
+
+
+def is_for_users(error: BaseException) -> bool:
+    """Whether an error's message is all that a user needs.
+
+    It is if a file is missing or would be overwritten, or if a `raise` of this package raised the error or one that led
+    to it. The traceback of any other error helps to find a fault in the code.
+    """
+    if isinstance(error, FileNotFoundError | FileExistsError):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
+            if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
+                return True
+        cause = cause.__cause__ or cause.__context__
+    return False

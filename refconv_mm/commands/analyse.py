@@ -1,0 +1,24 @@
+"""Measures what training changed in checkpoints, and writes tables, JSON and figures.
+
+refconv analyse redundancy plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
+refconv analyse skeleton plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
+refconv analyse theory plain.pth control.pth refocused.pth --config CONFIG --out-dir inside
+refconv analyse landscape CONFIG plain.pth control.pth fused.pth --out-dir inside
+refconv analyse curvature CONFIG plain.pth control.pth fused.pth --out-dir inside
+refconv analyse cost CONFIG OTHER_CONFIG --out-dir inside
+refconv report inside --out inside.html        # all of them on one page
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from ..analysis import driver  # type: ignore[attr-defined]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of the command."""
+    driver.add_analyses(parser)
+
+
+def run(args: Namespace) -> None:
+    """Measures and writes."""
+    driver.run(args, args.command_line)

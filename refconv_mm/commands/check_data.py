@@ -1,0 +1,24 @@
+"""Lists the faults in a config's data sets that would hurt a training. The exit code is 1 if there are any.
+
+refconv check-data CONFIG
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from rich import print as rich_print
+
+from .. import arguments
+from ..data.check import check_config, findings_table
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of the command."""
+    arguments.add_config(parser)
+    parser.add_argument('--most', type=int, default=50, help='findings to print (default: 50)')
+
+
+def run(args: Namespace) -> int:
+    """Checks; returns 1 if there are findings."""
+    findings, counts = check_config(arguments.open_config(args.config, args.cfg_options), progress=True)
+    rich_print(findings_table(findings, counts, args.most))
+    return int(bool(findings))

@@ -1,0 +1,40 @@
+"""Writes a refocused, fused or plain checkpoint as an ONNX model of its raw outputs, compared under onnxruntime.
+
+refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from .. import arguments
+from ..checkpoint import read_checkpoint
+from ..export import check_target, export_checkpoint, write_onnx
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of the command."""
+    arguments.add_config(parser, 'the config that the checkpoint was trained with, or the plain one of a fused')
+    parser.add_argument('checkpoint')
+    parser.add_argument('out', metavar='OUT.onnx')
+    parser.add_argument('--fold-bn', action='store_true', help='fold batch norm, also where torch would leave it')
+    arguments.add_ema(parser)
+    arguments.add_shape(parser, 'example input, of sides that stay fixed')
+    parser.add_argument('--opset', type=int, help="version of the ONNX operators (default: torch's)")
+    arguments.add_force(parser, 'OUT.onnx')
+    arguments.add_trust(parser)
+
+
+def run(args: Namespace) -> None:
+    """Exports, proves and writes."""
+    check_target(args.out, args.force)
+    cfg = arguments.open_config(args.config, args.cfg_options)
+    exported = export_checkpoint(
+        cfg,
+        read_checkpoint(args.checkpoint, args.trust),
+        ema=args.ema,
+        fold_bn=args.fold_bn,
+        source=args.checkpoint,
+        shape=arguments.shape_of(args),
+        opset=args.opset,
+    )
+    written = write_onnx(exported, args.out, args.force)
+    print(f'{exported}\nwrote {written}')

@@ -1,0 +1,39 @@
+"""Writes a refocused checkpoint as a plain one, proven equal, with the plain config beside it.
+
+refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
+-> work_dirs/my_run/epoch_20_fused/fused.pth and fused.py
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rich import print as rich_print
+
+from .. import arguments
+from ..checkpoint import fuse_checkpoint, read_checkpoint, write_fused
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of the command."""
+    arguments.add_config(parser, 'the config that the checkpoint was trained with')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--out-dir', help='where fused.pth and fused.py go (default: <checkpoint>_fused/)')
+    parser.add_argument('--fold-bn', action='store_true', help='fold batch norm too, for export')
+    arguments.add_ema(parser)
+    arguments.add_shape(parser, 'input of the proof')
+    arguments.add_force(parser, 'fused.pth and fused.py')
+    arguments.add_trust(parser)
+
+
+def run(args: Namespace) -> None:
+    """Fuses, proves and writes."""
+    path = Path(args.checkpoint)
+    cfg = arguments.open_config(args.config, args.cfg_options)
+    checkpoint = read_checkpoint(path, args.trust)
+    shape = arguments.shape_of(args)
+    fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, fold_bn=args.fold_bn, source=str(path), shape=shape)
+    written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
+    rich_print(fused.report.table())
+    print(f'{fused.weights} weights; {fused.comparison}')
+    for file in written:
+        print(f'wrote {file}')

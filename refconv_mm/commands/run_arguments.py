@@ -1,0 +1,31 @@
+"""The arguments that training and testing share, and the config that they describe."""
+
+from __future__ import annotations
+
+import os
+from argparse import SUPPRESS, ArgumentParser, Namespace
+
+from mmengine.config import Config
+
+from ..arguments import add_trust, merge_options, open_config
+from ..run_settings import set_launcher, set_work_dir
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """`--work-dir`, `--launcher`, `--trust` and the `--local_rank` of older launchers."""
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config>)')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    add_trust(parser)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=SUPPRESS)
+
+
+def open_run_config(args: Namespace) -> Config:
+    """The config of a run; `--cfg-options` override what the launcher sets."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = open_config(args.config)
+    set_launcher(cfg, args.launcher)
+    merge_options(cfg, args.cfg_options or {}, '--cfg-options')
+    set_work_dir(cfg, args.work_dir, args.config)
+    return cfg

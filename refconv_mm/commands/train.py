@@ -1,0 +1,49 @@
+"""Trains any mmdet, mmseg or mmpretrain config, refocused or plain.
+
+refconv train CONFIG --init baseline.pth
+torchrun --nproc_per_node 8 -m refconv_mm train CONFIG --init baseline.pth --launcher pytorch
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from mmengine.logging import print_log
+
+from .. import arguments, run_settings, runners
+from ..version import __version__
+from .run_arguments import add_run_arguments, open_run_config
+
+INTERRUPTED = 'interrupted; the same command with --resume continues from the last checkpoint'
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of the command."""
+    arguments.add_config(parser)
+    parser.add_argument(
+        '--init', metavar='CKPT', help='start from this checkpoint, in place of load_from and Pretrained'
+    )
+    add_run_arguments(parser)
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from CKPT, or from the latest in the work dir'
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the global batch')
+
+
+def run(args: Namespace) -> None:
+    """Trains."""
+    cfg = open_run_config(args)
+    if args.amp:
+        run_settings.set_amp(cfg)
+    if args.auto_scale_lr:
+        run_settings.set_auto_scale_lr(cfg)
+    start = 'starts as the config says'
+    if args.resume:
+        start = run_settings.set_resume(cfg, args.resume, args.init, args.trust)
+    elif args.init:
+        start = run_settings.set_init(cfg, args.init, args.trust)
+    runner = runners.build_runner(cfg)
+    if cfg.get('load_from') and not cfg.get('resume') and args.init:
+        start += '; ' + runners.check_start(runner.model, args.init, args.trust)
+    print_log(f'refconv_mm {__version__}: {start}', logger='current')
+    runner.train()
+    runners.leave_process_group()

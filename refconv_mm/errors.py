@@ -1,0 +1,25 @@
+"""The errors that a user can mend. Each is a ValueError, and the commands print its message without a traceback."""
+
+
+class CheckpointError(ValueError):
+    """A file that is damaged, foreign or unsafe, or that belongs to another model than the config's."""
+
+
+class LoadError(CheckpointError, RuntimeError):
+    """A checkpoint that a RefConv layer refuses; also a RuntimeError, which callers of `load_state_dict` catch."""
+
+
+class FuseError(ValueError):
+    """A model that must not be fused, or a fused model that computes something else than the refocused one."""
+
+
+class ExportError(ValueError):
+    """A model that does not become ONNX or cannot be tested as ONNX, or an ONNX model that computes something else."""
+
+
+class MissingPackageError(ValueError, ImportError):
+    """An optional package that does not import; the message says how to install it."""
+
+
+class DataError(ValueError):
+    """Arms of a comparison that did not see the same data."""

@@ -1,0 +1,49 @@
+"""Models: built from configs with random weights, and loaded strictly."""
+
+from __future__ import annotations
+
+import copy
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from . import compat
+from .config import drop_pretrained
+from .errors import CheckpointError
+from .surgery import bare
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Builds the model of a config in eval mode, with random weights; downloads and loads nothing."""
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    # A copy: mmseg's segmentors write into their config, and building from it again would fail.
+    model_cfg = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:  # as mmengine's Runner does
+        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    drop_pretrained(model_cfg)
+    model = MODELS.build(model_cfg)
+    compat.apply()
+    return model.eval()
+
+
+def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> None:
+    """Loads a state dict that must fit a model exactly.
+
+    Args:
+        what: the name of the state dict in error messages.
+
+    Raises:
+        CheckpointError: the state dict belongs to another model; the message lists the keys that do not fit.
+    """
+    model, state = bare(model), copy.copy(state_dict)
+    own = model.state_dict()
+    for key in own:
+        if key.endswith('num_batches_tracked') and key not in state:  # absent from converted weights; unused
+            state[key] = own[key]
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = '\n  '.join(line if len(line) < 400 else line[:400] + ' ...' for line in lines[:8])
+        raise CheckpointError(f'{what} does not fit the model of the config:\n  {detail}') from error

@@ -1,0 +1,130 @@
+"""The settings of a run: what the options of training and testing change in a config."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import find_latest_checkpoint
+
+from .checkpoint import read_checkpoint
+from .config import drop_pretrained, is_refocused_config
+from .errors import CheckpointError
+from .stored import is_refocused_state
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Sets the launcher. Without a GPU it also sets what mmengine then needs: gloo, and DDP without device ids."""
+    cfg.launcher = launcher
+    if launcher != 'none' and get_device() == 'cpu':
+        cfg.setdefault('env_cfg', {})
+        cfg.env_cfg.dist_cfg = dict(cfg.env_cfg.get('dist_cfg') or {}, backend='gloo')
+        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+        wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+        cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Sets the work dir: that of the command line, else the config's, else `work_dirs/<name of the config>`."""
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
+
+
+def set_init(cfg: Config, path: str, trust: bool = False) -> str:
+    """Makes a training config start from a checkpoint, after a check of the checkpoint.
+
+    The checkpoint replaces every `Pretrained` init, so nothing is downloaded.
+
+    Returns:
+        A description of the checkpoint, for the log.
+
+    Raises:
+        FileNotFoundError, CheckpointError: the checkpoint cannot be read, or it is refocused and the config is plain.
+            mmengine would drop its updates without a message and take the basis for the trained kernel.
+    """
+    refocused = is_refocused_state(_read(path, trust)['state_dict'])
+    _refuse_bare_bases(cfg, path, refocused)
+    cfg.load_from = str(path)
+    drop_pretrained(cfg.model)
+    if refocused:
+        return 'a refocused checkpoint: its bases and updates are loaded'
+    if is_refocused_config(cfg):
+        return 'a plain checkpoint: its kernels become the bases, and the updates are initialised'
+    return 'a plain checkpoint'
+
+
+def _read(path: str, trust: bool) -> dict[str, Any]:
+    """Reads a checkpoint that mmengine will load later, and gives mmengine's load the same trust."""
+    checkpoint = read_checkpoint(path, trust)
+    if trust:
+        os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # torch reads this in loads that do not pass weights_only
+    return checkpoint
+
+
+def _refuse_bare_bases(cfg: Config, path: str, refocused: bool) -> None:
+    if refocused and not is_refocused_config(cfg):
+        raise CheckpointError(
+            f'{path} is refocused and the config is plain, so its kernels would be loaded without their updates. '
+            'Fuse it first (refconv fuse CONFIG CKPT), then start from fused.pth.'
+        )
+
+
+def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) -> str:
+    """Makes a training config resume.
+
+    Args:
+        resume: a checkpoint, or `'auto'` for the latest one in the work dir. Without one, training starts from `init`.
+
+    Returns:
+        A description of the start, for the log.
+
+    Raises:
+        FileNotFoundError, CheckpointError: the checkpoint cannot be read, or only one of checkpoint and config is
+            refocused.
+    """
+    if resume == 'auto':
+        latest = find_latest_checkpoint(cfg.work_dir)
+        if latest is None:
+            cfg.resume = False
+            return 'no checkpoint to resume from; ' + (
+                set_init(cfg, init, trust) if init else 'starts as the config says'
+            )
+        resume = latest
+    refocused = is_refocused_state(_read(resume, trust)['state_dict'])
+    _refuse_bare_bases(cfg, resume, refocused)
+    if is_refocused_config(cfg) and not refocused:
+        raise CheckpointError(
+            f'{resume} is plain and the config is refocused: a plain run cannot be resumed as a refocused one. '
+            'Start from the checkpoint with --init: its kernels become the bases.'
+        )
+    cfg.resume, cfg.load_from = True, resume
+    drop_pretrained(cfg.model)
+    return f'resumes from {resume}'
+
+
+def set_amp(cfg: Config) -> None:
+    """Sets mixed precision with a dynamic loss scale.
+
+    Raises:
+        ValueError: the config has another optimizer wrapper, or there is no accelerator, which mmengine's mixed
+            precision needs.
+    """
+    if get_device() == 'cpu':
+        raise ValueError('--amp: there is no GPU, and mmengine trains in mixed precision on accelerators only')
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp: the config has optim_wrapper type {cfg.optim_wrapper.type}, not OptimWrapper')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Makes mmengine scale the learning rate with the global batch size.
+
+    Raises:
+        ValueError: the config does not name the batch size that its learning rate is meant for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr: the config has no auto_scale_lr=dict(base_batch_size=...)')
+    cfg.auto_scale_lr.enable = True
