@@ -12,8 +12,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
-from refconv_mm.analysis.task_loss import TaskLoss, make_task_loss
-from refconv_mm.analysis.weights import content_hash, names_of, read_weights
+from refconv_mm.analysis.common.task_loss import TaskLoss, make_task_loss
+from refconv_mm.analysis.common.weights import content_hash, names_of, read_weights
 from refconv_mm.checkpoint import build_model, read_checkpoint
 from refconv_mm.verify import FuseError
 
