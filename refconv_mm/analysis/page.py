@@ -20,7 +20,6 @@ from ..version import __version__
 from .common.options import Analysis
 from .driver import NAMES, analysis_of, caption_of
 
-LONG = 12  # rows; tables with more are folded away
 PNG = b'\x89PNG\r\n\x1a\n'
 BOX = '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
 Section = dict[str, Any]  # one analysis in one directory, as the template takes it
@@ -42,11 +41,7 @@ def blocks_of(text: str) -> list[dict[str, Any]]:
 
 
 def read_results(path: Path, analysis: Analysis) -> Section:
-    """What the JSON of an analysis says: `names` that were measured, `checkpoints`, and `rows` of the summary.
-
-    Raises:
-        ValueError: it is damaged, or not what the analysis writes.
-    """
+    """What the JSON of an analysis says: `names` that were measured, `checkpoints`, and `rows` of the summary."""
     try:
         results = json.loads(path.read_text(encoding='utf-8'))
         rows = analysis.module('report').headlines(results)
@@ -72,8 +67,7 @@ def read_section(folder: Path, analysis: Analysis, prefix: str) -> Section | Non
     """One analysis of a directory; None if nothing of it is there."""
     name, files = analysis.name, [folder / f'{analysis.name}{suffix}' for suffix in ('.md', '.json')]
     figures = {path: caption for path in folder.glob(f'{name}*.png') if (caption := caption_of(analysis, path))}
-    there = [path for path in files if path.is_file()]
-    if not there and not figures:
+    if not (there := [path for path in files if path.is_file()]) and not figures:
         return None
     found = read_results(files[1], analysis) if files[1] in there else dict(names=[], checkpoints=[], rows=[])
     blocks = blocks_of(files[0].read_text(encoding='utf-8', errors='replace')) if files[0] in there else []
@@ -97,15 +91,12 @@ def read_group(folder: Path, number: int = 1) -> dict[str, Any]:
     found = {name: read_section(folder, analysis_of(name), f'part{number}') for name in NAMES}
     sections = [section for section in found.values() if section]
     if not sections:
-        raise FileNotFoundError(
-            f'{folder} has nothing of any analysis; expected are {", ".join(NAMES)} as .json and .md'
-        )
+        raise FileNotFoundError(f'{folder} has nothing of any analysis ({", ".join(NAMES)})')
     checkpoints: dict[tuple[str, str], dict[str, Any]] = {}
     for section in sections:
         for each in section['checkpoints']:
-            checkpoints.setdefault((each['name'], each['path']), dict(each, used_by=[]))['used_by'].append(
-                section['name']
-            )
+            entry = checkpoints.setdefault((each['name'], each['path']), dict(each, used_by=[]))
+            entry['used_by'].append(section['name'])
     names, summaries = [name for name, _ in checkpoints], []
     for title, of_models in (('Checkpoints', False), ('Models', True)):
         parts = [section for section in sections if section['rows'] and section['of_models'] == of_models]
@@ -121,15 +112,11 @@ def read_group(folder: Path, number: int = 1) -> dict[str, Any]:
 
 
 def write_page(folders: Sequence[Path], out: Path, title: str | None = None, force: bool = False) -> Path:
-    """Writes the page of one or more directories, whole or not at all.
+    """Writes the page `out` of one or more directories, whole or not at all, and returns it.
 
     Args:
         folders: one for each net that was looked into, with what the analyses wrote there.
-        out: the HTML file.
         title: by default from the directories' names.
-
-    Returns:
-        The file written.
 
     Raises:
         FileExistsError: it is there and `force` is False.
@@ -145,8 +132,8 @@ def write_page(folders: Sequence[Path], out: Path, title: str | None = None, for
     groups = [read_group(folder, number) for number, folder in enumerate(folders, start=1)]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name('page.html').read_text(encoding='utf-8'))
-    made = f'Made by refconv_mm {__version__}, {time.strftime("%Y-%m-%d %H:%M")}'
+    made = f'refconv_mm {__version__}, {time.strftime("%Y-%m-%d %H:%M")}'
     title = title or f'Inside the nets: {", ".join(group["name"] for group in groups)}'
-    page = template.render(groups=groups, title=title, made=made, long=LONG).strip() + '\n'
+    page = template.render(groups=groups, title=title, made=made).strip() + '\n'
     write_whole(out, lambda path: Path(path).write_text(page, encoding='utf-8'))
     return out

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ...console import table
+from ..common.costs import median_ms
 from ..common.text import MIB, quartiles
 
 FORMS = ('explicit', 'update', 'layer')  # the last: scope='layer', in dense nets
 
 
-def training_table(cases: list[dict[str, Any]]) -> str:
-    """Seconds of plain's step, ratios of the others."""
+def ratio_table(cases: list[dict[str, Any]], part: str, names: Sequence[str]) -> str:
+    """Milliseconds of plain's call, ratios of the others, and how many rounds there were."""
     rows = []
-    for case in cases:
-        part = case['training']
-        plain = part['plain']
-        seconds = statistics.median(plain['seconds'])
-        ratios = [quartiles(part[name]['ratio']) if name in part else '' for name in FORMS]
-        rows.append((case['model'], case['batch'], f'{seconds:.3f}', *ratios, len(plain['seconds'])))
-    return table(['model', 'batch', 'plain, s', *(f'{name} / plain' for name in FORMS), 'rounds'], rows)
+    for case in (case for case in cases if part in case):
+        times = case[part]
+        ratios = [quartiles(times[name]['ratio']) if name in times else '' for name in names]
+        plain = f'{median_ms(times["plain"]):.1f}'
+        rows.append((case['model'], case['batch'], plain, *ratios, len(times['plain']['seconds'])))
+    return table(['model', 'batch', 'plain, ms', *(f'{name} / plain' for name in names), 'rounds'], rows)
 
 
 def memory_table(cases: list[dict[str, Any]]) -> str:
@@ -46,17 +46,6 @@ def size_table(cases: list[dict[str, Any]]) -> str:
             rows.append((case['model'], name, f'{part["parameters"]:,}', *sizes))
     head = ['model', 'form', 'trainable parameters', 'SGD state, MiB', 'gradients sent, MiB']
     return table([*head, 'file to resume from, MiB'], rows)
-
-
-def inference_table(cases: list[dict[str, Any]], part: str, names: Sequence[str]) -> str:
-    """Milliseconds of plain's forward pass, ratios of the others."""
-    rows = []
-    for case in cases:
-        if part in case:
-            times = case[part]
-            plain = 1000 * statistics.median(times['plain']['seconds'])
-            rows.append((case['model'], case['batch'], f'{plain:.1f}', *(quartiles(times[n]['ratio']) for n in names)))
-    return table(['model', 'batch', 'plain, ms', *(f'{name} / plain' for name in names)], rows)
 
 
 def growth_table(rows: list[dict[str, Any]]) -> str:
@@ -93,11 +82,11 @@ def report(results: dict[str, Any], command: str) -> str:
         f'refconv_mm {first.get("refconv_mm")}. Medians of the per-round ratios to plain, with their quartiles.'
     ]
     if cases:
-        parts += ['### Training step', training_table(cases), '### Peak memory of a step', memory_table(cases)]
-        parts += ['### Sizes', size_table(cases), '### Inference']
-        parts += [inference_table(cases, 'inference', ['refocused', 'fused', 'folded'])]
+        parts += ['### Training step', ratio_table(cases, 'training', FORMS)]
+        parts += ['### Peak memory of a step', memory_table(cases), '### Sizes', size_table(cases)]
+        parts += ['### Inference', ratio_table(cases, 'inference', ['refocused', 'fused', 'folded'])]
         if any('onnx' in case for case in cases):
-            parts += ['### Inference of the ONNX graphs', inference_table(cases, 'onnx', ['fused', 'folded'])]
+            parts += ['### Inference of the ONNX graphs', ratio_table(cases, 'onnx', ['fused', 'folded'])]
     if results.get('fuse'):
         parts += ['### Fusing', fuse_line(results['fuse'])]
     if results.get('growth'):

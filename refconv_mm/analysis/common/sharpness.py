@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import summary
 from .hessian import Tick
@@ -29,14 +29,14 @@ from .weights import kept
 
 
 @contextmanager
-def displaced(parameters: Sequence[nn.Parameter]) -> Iterator[Callable[[Sequence[Tensor]], None]]:
-    """Hands out a function that puts parameters at a displacement; afterwards they are what they were, bit for bit."""
-    with kept(parameters) as saved:
+def displaced(units: Scales) -> Iterator[Callable[[Sequence[Tensor]], None]]:
+    """Hands out a function that moves parameters by `S u`; afterwards they are what they were, bit for bit."""
+    with kept(units.tensors) as saved:
 
         @torch.no_grad()
-        def move(displacement: Sequence[Tensor]) -> None:
-            for p, start, change in zip(parameters, saved, displacement, strict=True):
-                p.copy_(start + change)
+        def move(u: Sequence[Tensor]) -> None:
+            for p, start, scale, part in zip(units.tensors, saved, units.scales, u, strict=True):
+                p.copy_(start + scale * part)
 
         yield move
 
@@ -48,8 +48,7 @@ def gradient(task: TaskLoss, batch: Any, units: Scales) -> tuple[float, list[Ten
     return loss.item(), [scale * slope for scale, slope in zip(units.scales, slopes, strict=True)]
 
 
-def length(parts: Sequence[Tensor]) -> float:
-    """The norm of a vector in parts."""
+def _length(parts: Sequence[Tensor]) -> float:
     return math.sqrt(sum(float(part.double().square().sum()) for part in parts))
 
 
@@ -73,13 +72,13 @@ def climb(
     first, (base, slope) = math.nan, start
     best, place = 0.0, [torch.zeros_like(part) for part in slope]
     for step in range(steps):
-        size = length(slope)
+        size = _length(slope)
         if size == 0:
             return (0.0 if step == 0 else first), best
         place = [at + rho / size * part for at, part in zip(place, slope, strict=True)]
-        out = rho / max(length(place), rho)
+        out = rho / max(_length(place), rho)
         place = [out * at for at in place]
-        move([scale * at for scale, at in zip(units.scales, place, strict=True)])
+        move(place)
         if step < steps - 1:
             loss, slope = gradient(task, batch, units)
         else:
@@ -109,7 +108,7 @@ def sharpness(
         :func:`refconv_mm.analysis.common.errors.summary`, or None where the loss was not finite.
     """
     rises: list[list[tuple[float, float]]] = [[] for _ in radii]
-    with displaced(units.tensors) as move:
+    with displaced(units) as move:
         for batch in task.batches:
             move([torch.zeros_like(scale) for scale in units.scales])
             start = gradient(task, batch, units)

@@ -99,10 +99,10 @@ def measure_checkpoints(
         FileNotFoundError, ValueError: a checkpoint can't be read or does not fit, or what the analysis refuses.
     """
     module, stores = analysis.module('measure'), []
-    for path, name in zip(paths, names, strict=True):  # all are tried before the first is measured
-        weights = read_weights(cfg, path, name, trust)
-        task.load(weights.state_dict, path)
-        key = content_hash([*module.key(options), task.fingerprint, weights.state_dict])
+    for path in paths:  # all are tried before the first is measured
+        _, state = read_weights(cfg, path, trust=trust)
+        task.load(state, path)
+        key = content_hash([*module.key(options), task.fingerprint, state])
         stores.append(PartStore(parts_file(analysis, out_dir), key))
     work, records = module.plan_work(task, options, stores), []
     with progress_display(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
@@ -110,10 +110,9 @@ def measure_checkpoints(
         for path, name, store, (_, text) in zip(paths, names, stores, work, strict=True):
             progress.console.print(f'{name}: {text}', markup=False)
             progress.update(bar, description=name)
-            weights = read_weights(cfg, path, name, trust)
-            task.load(weights.state_dict, path)
-            record = weights.record
-            del weights  # the model holds them now
+            record, state = read_weights(cfg, path, name, trust)
+            task.load(state, path)
+            del state  # the model holds the weights now
             found = module.measure(task, options, store, partial(progress.advance, bar))
             records.append(dict(record, key=store.key, **found))
     return module.sum_up(records, options, task)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,13 @@ from torch import Tensor
 from ...checkpoint import as_plain, read_checkpoint
 
 
-@dataclass
-class Weights:
-    """A checkpoint in the form that the plain model takes.
-
-    Attributes:
-        name: what it is called in tables and figures.
-        path: where it was read.
-        what: what it was, in a sentence.
-        state_dict: fits the plain model.
-    """
-
-    name: str
-    path: str
-    what: str
-    state_dict: dict[str, Tensor]
-
-    @property
-    def record(self) -> dict[str, str]:
-        """What reports keep of it."""
-        return dict(name=self.name, path=self.path, what=self.what)
-
-
-def read_weights(cfg: Config, path: str, name: str, trust: bool = False) -> Weights:
+def read_weights(
+    cfg: Config, path: str, name: str = '', trust: bool = False
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads a plain, fused or refocused checkpoint; a refocused one is fused in memory and proven.
+
+    Returns:
+        What reports keep of it (`name`, `path`, and what it was), and the weights as the plain model takes them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -48,8 +30,8 @@ def read_weights(cfg: Config, path: str, name: str, trust: bool = False) -> Weig
     """
     plain = as_plain(cfg, read_checkpoint(path, trust), source=str(path))
     if plain.folded_bn:
-        raise ValueError(f'{path} has batch norm folded into its kernels, so no plain model takes it; fuse it anew')
-    return Weights(name, str(path), plain.what, plain.state_dict)
+        raise ValueError(f'{path} has batch norm folded into its kernels, so no plain model takes it; fuse it again')
+    return dict(name=name, path=str(path), what=plain.what), plain.state_dict
 
 
 def names_of(paths: Sequence[str], names: str | None = None, what: str = 'checkpoints') -> list[str]:

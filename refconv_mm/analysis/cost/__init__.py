@@ -20,17 +20,11 @@ from ..common.options import Analysis, option
 
 @dataclass(frozen=True)
 class CostOptions:
-    """The made images, and the time that is measured.
-
-    Attributes:
-        size: height and width of the images.
-        batch: images a training step and a forward pass.
-        seconds: about how long the timed part of training takes; that of inference takes half of it.
-    """
+    """The made images, and the time that is measured."""
 
     size: tuple[int, int] = option((224, 224), 'height and width of the images', count=2)
-    batch: int = option(8, 'images a step')
-    seconds: float = option(30.0, 'timed part of training')
+    batch: int = option(8, 'images a training step and a forward pass')
+    seconds: float = option(30.0, 'timed part of training; that of inference takes half of it')
 
     def __post_init__(self) -> None:
         if self.batch < 1 or min(self.size) < 1 or not self.seconds > 0:

@@ -17,25 +17,14 @@ from ..common.options import Analysis, option
 
 @dataclass(frozen=True)
 class CurvatureOptions:
-    """How much is measured.
+    """How much is measured; radii are those of the sharpness, in each unit as SAM and ASAM count them."""
 
-    Attributes:
-        eigenvalues: how many of the largest.
-        probes: vectors of the trace estimate.
-        lanczos: steps of each quadrature of the density.
-        starts: quadratures.
-        radii: of the sharpness, in each unit as SAM and ASAM count them.
-        ascent: steps up the gradient within the ball.
-        params: globs on parameter names.
-        seed: of vectors and starts.
-    """
-
-    eigenvalues: int = option(3, 'how many of the largest')
-    probes: int = option(10, 'vectors for the trace')
-    lanczos: int = option(30, 'steps for the density')
-    starts: int = option(2, 'starts of those, for its error')
+    eigenvalues: int = option(3, 'how many of the largest eigenvalues')
+    probes: int = option(10, 'random vectors of the trace estimate')
+    lanczos: int = option(30, 'steps of each Lanczos quadrature of the density')
+    starts: int = option(2, 'quadratures, for the error of the density')
     radii: tuple[float, ...] = option((0.01, 0.02, 0.05), 'radii of the sharpness')
-    ascent: int = option(5, 'steps to the worst point in a radius')
+    ascent: int = option(5, 'steps up the gradient within a radius')
     params: tuple[str, ...] = option(('*',), 'globs on parameter names')
     seed: int = 0
 

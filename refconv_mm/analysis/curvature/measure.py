@@ -15,7 +15,7 @@ import torch
 from ..common.errors import ratio, summary
 from ..common.hessian import Tick, hessians, largest, spectrum, trace
 from ..common.parts import PartStore
-from ..common.sharpness import gradient, sharpness
+from ..common.sharpness import sharpness
 from ..common.task_loss import TaskLoss
 from ..common.units import UNITS, make_scales
 from . import CurvatureOptions
@@ -33,62 +33,42 @@ def key(options: CurvatureOptions) -> list[Any]:
 
 
 def plan_work(task: TaskLoss, options: CurvatureOptions, stores: Sequence[PartStore]) -> list[tuple[float, str]]:
-    """Gradients, or what takes as long, that each checkpoint needs; the line about it tells the time.
+    """Gradients of a batch, or what takes as long, that each checkpoint needs.
 
     Raises:
-        ValueError: the Hessian is smaller than what is asked, or see :func:`calibrate`.
+        ValueError: the Hessian is smaller than what is asked, or see :func:`check_smooth`.
     """
     for unit in HESSIANS:
         count = make_scales(task.model, unit, options.params).count
         for name in ('eigenvalues', 'lanczos'):
             if (asked := getattr(options, name)) >= count:
                 raise ValueError(f'--{name} {asked} must be fewer than the parameters that --params matches, {count}')
-    if all(WHOLE in store.known for store in stores):
-        return [(0.0, 'measured before and kept')] * len(stores)
-    costs, counts = calibrate(task, options), count_calls(options, len(task.batches))
-    seconds = sum(cost * count for cost, count in zip(costs, counts, strict=True))
-    text = (
-        f'about {seconds / 60:.1f} minutes: {counts[0]} products with the Hessian of a batch, {costs[0]:.2f} s each, '
-        f'and {counts[1]} gradients, {costs[1]:.2f} s each. The eigenvalue solver is counted with {SOLVER} products '
-        'over all batches, and takes what it needs.'
-    )
-    left = PRODUCT * counts[0] + counts[1]
+    if any(WHOLE not in store.known for store in stores):
+        check_smooth(task, options)
+    batches = len(task.batches)
+    products = SOLVER + options.eigenvalues + options.probes + options.starts * options.lanczos
+    products *= len(HESSIANS) * batches
+    gradients = len(UNITS) * (1 + options.ascent * len(options.radii)) * batches
+    text = f'about {products} products with the Hessian of a batch, and {gradients} gradients'
+    left = PRODUCT * products + gradients
     return [(0.0, 'measured before and kept') if WHOLE in store.known else (left, text) for store in stores]
 
 
-def count_calls(options: CurvatureOptions, batches: int) -> tuple[int, int]:
-    """Products with the Hessian of one batch, and gradients of one batch, that one checkpoint takes."""
-    products = SOLVER + options.eigenvalues + options.probes + options.starts * options.lanczos
-    gradients = len(UNITS) * (1 + options.ascent * len(options.radii))
-    return len(HESSIANS) * products * batches, gradients * batches
-
-
-def calibrate(task: TaskLoss, options: CurvatureOptions) -> tuple[float, float]:
-    """Seconds of one product with the Hessian of a batch and of one gradient, measured on the first.
+def check_smooth(task: TaskLoss, options: CurvatureOptions) -> None:
+    """Raises unless the loss can be differentiated twice.
 
     Raises:
-        ValueError: the loss can't be differentiated twice, or is not finite.
+        ValueError: names the model and torch's own message.
     """
     units = make_scales(task.model, 'raw', options.params)
     part = hessians(task, units).parts[0]
-    vector = torch.ones(units.count, dtype=part.dtype, device=part.device)
     try:
-        found = [_timed(lambda: part @ vector) for _ in range(2)]
+        part @ torch.ones(units.count, dtype=part.dtype, device=part.device)
     except RuntimeError as error:
         raise ValueError(
             f'the loss of {type(task.model).__name__} can not be differentiated twice: {error}. An operator without a '
             "second derivative is in the way (mmcv's compiled ones have none); another head or loss may do"
         ) from error
-    _timed(lambda: gradient(task, task.batches[0], units))
-    return found[1], _timed(lambda: gradient(task, task.batches[0], units))
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def measure(

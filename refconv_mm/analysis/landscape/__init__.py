@@ -17,20 +17,12 @@ Point = tuple[tuple[int, float], ...]  # (direction, distance), ...; () is the c
 
 @dataclass(frozen=True)
 class LandscapeOptions:
-    """Where the loss is evaluated.
+    """Where the loss is evaluated: on lines along directions of their own, and on a map of directions 0 and 1."""
 
-    Attributes:
-        directions: lines, each along a direction of its own.
-        points: of a line, the centre included; odd.
-        span: lines and map go from -span to span, in units of each filter's norm.
-        grid: points a side of the map along directions 0 and 1; odd, or 0 for no map.
-        seed: of the directions.
-    """
-
-    directions: int = option(5, 'lines')
-    points: int = option(11, 'points of a line, odd')
-    span: float = option(1.0, 'in norms of each filter; 0.1 shows more of a steep net')
-    grid: int = option(15, "the map's side, odd; 0: no map")
+    directions: int = option(5, 'lines, each along a random direction')
+    points: int = option(11, 'points of a line with its centre, odd')
+    span: float = option(1.0, 'length of a line to each side, in norms of each filter; 0.1 shows more of a steep net')
+    grid: int = option(15, 'points a side of the map, odd; 0: no map')
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...console import table
@@ -49,27 +49,26 @@ def _reach_section(results: Mapping[str, Any]) -> list[str]:
 
 
 def _rise_section(results: Mapping[str, Any]) -> list[str]:
-    nets = results['checkpoints']
-    rows = [
-        (f'{t:.3g}', *(mean_spread([line[i] for line in net['increase']]) for net in nets))
-        for i, t in enumerate(_positive(results))
-    ]
+    nets = {net['name']: net['increase'] for net in results['checkpoints']}
     text = 'The two ends of a line averaged, minus the loss in its middle. Smaller is flatter.'
-    return ['## Rise of the loss by distance', text, table(['distance', *(net['name'] for net in nets)], rows)]
+    return ['## Rise of the loss by distance', text, _by_distance(results, nets, mean_spread)]
 
 
 def _pair_section(results: Mapping[str, Any]) -> list[str]:
-    pairs = results['pairs']
-    rows = [
-        (f'{t:.3g}', *(_difference([line[i] for line in pair['difference']]) for pair in pairs))
-        for i, t in enumerate(_positive(results))
-    ]
+    pairs = {f'{pair["more"]} - {pair["less"]}': pair['difference'] for pair in results['pairs']}
     text = (
         'Every direction is the same draw for both, so the spread is that of the difference. In brackets: along how '
         'many directions the first named rises more.'
     )
-    head = ['distance', *(f'{pair["more"]} - {pair["less"]}' for pair in pairs)]
-    return ['## Difference in rise, direction by direction', text, table(head, rows)]
+    return ['## Difference in rise, direction by direction', text, _by_distance(results, pairs, _difference)]
+
+
+def _by_distance(results: Mapping[str, Any], columns: Mapping[str, Any], cell: Callable[[Any], str]) -> str:
+    rows = [
+        (f'{t:.3g}', *(cell([line[i] for line in lines]) for lines in columns.values()))
+        for i, t in enumerate(_positive(results))
+    ]
+    return table(['distance', *columns], rows)
 
 
 def _map_section(results: Mapping[str, Any]) -> list[str]:

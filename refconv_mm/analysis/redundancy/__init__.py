@@ -18,21 +18,13 @@ PAIRWISE = ('kl_softmax', 'kl_unit', 'kl_magnitude', 'cosine')
 
 @dataclass(frozen=True)
 class RedundancyOptions:
-    """How much is measured.
+    """How much is measured; samples are the same in every checkpoint."""
 
-    Attributes:
-        max_channels: cap on the channels of a layer; the same seeded sample in every checkpoint.
-        seed: of the samples.
-        heat: one of `PAIRWISE`, for the heat maps.
-        unmatched: whether the nets may have different layers.
-        heat_channels: channels in a heat map, a seeded sample of those that were measured.
-    """
-
-    max_channels: int = option(1024, 'channels of a layer, a sample')
-    seed: int = option(0, 'seed of the sample')
+    max_channels: int = option(1024, 'most channels of a layer, a seeded sample')
+    seed: int = option(0, 'of the samples')
     heat: str = option('kl_magnitude', 'heat maps of', PAIRWISE)
     unmatched: bool = option(False, 'take nets whose layers differ')
-    heat_channels: int = option(64, 'channels in a heat map, a sample')
+    heat_channels: int = option(64, 'most channels in a heat map, a sample of those')
 
     def __post_init__(self) -> None:
         if self.heat not in PAIRWISE:

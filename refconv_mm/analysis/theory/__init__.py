@@ -15,18 +15,11 @@ from ..common.options import Analysis, option
 
 @dataclass(frozen=True)
 class TheoryOptions:
-    """How layers are refocused, and how much of them is measured.
-
-    Attributes:
-        map_k: of every layer, without a config.
-        max_groups: cap on the groups of a layer, a seeded sample; dense layers have one for each slice.
-        seed: of the sample.
-        config: a refocused one.
-    """
+    """How layers are refocused, and how much of them is measured; a dense layer has a group for each slice."""
 
     map_k: int = option(3, 'map size without --config')
-    max_groups: int = option(4096, 'groups of a layer, a sample')
-    seed: int = option(0, 'seed of the sample')
+    max_groups: int = option(4096, 'most groups of a layer, a seeded sample')
+    seed: int = option(0, 'of the samples')
     config: str | None = None
 
     def __post_init__(self) -> None:
