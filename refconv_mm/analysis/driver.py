@@ -106,7 +106,7 @@ def write(analysis: Analysis, results: Mapping[str, Any], out_dir: Path, command
     Returns:
         The files written, and the first part of the report.
     """
-    from matplotlib import pyplot as plt
+    from .common.look import save  # matplotlib, which the arguments do without
 
     results = dict(command=command, **results)
     first, rest = analysis.module('report').report(results)
@@ -121,10 +121,8 @@ def write(analysis: Analysis, results: Mapping[str, Any], out_dir: Path, command
     out_dir.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(out_dir / name, lambda path, text=text: Path(path).write_text(text, encoding='utf-8'))
-    for name, figure in figures.items():
-        write_whole(out_dir / f'{name}.png', lambda path, figure=figure: figure.savefig(path, dpi=150))
-        plt.close(figure)
-    return [out_dir / name for name in (*texts, *(f'{name}.png' for name in figures))], '\n\n'.join([*head, *first])
+    drawn = [save(figure, out_dir / f'{name}.png') for name, figure in figures.items()]
+    return [*(out_dir / name for name in texts), *drawn], '\n\n'.join([*head, *first])
 
 
 def for_json(value: Any) -> Any:

@@ -70,13 +70,13 @@ def test_alternation_turns_the_order_and_pairs_the_rounds():
     calls = []
     times = C.alternate({name: lambda name=name: calls.append(name) for name in 'abc'}, 3, 'a', warm_up=1)
     assert ''.join(calls) == 'abc' + 'abc' + 'bca' + 'cab'
-    assert {len(seconds) for seconds in times.seconds.values()} == {3}
+    assert {name: len(part['seconds']) for name, part in times.items()} == dict(a=3, b=3, c=3)
+    assert times['a']['ratio'] == (1, 1, 1)
+    assert times['c']['ratio'] == C.ratio(times['c']['seconds'], times['a']['seconds'])
     calls.clear()
     C.alternate({name: lambda name=name: calls.append(name) for name in 'ab'}, 2, 'a', warm_up=0, settle=2)
     assert ''.join(calls) == 'aaabbb' + 'bbbaaa'
-    times.seconds = dict(a=[1.0, 2.0, 4.0], b=[2.0, 2.0, 4.0])
-    assert times.ratio('b')[0] == 1.0
-    assert times.ratio('b')[2] == 1.5
+    assert C.ratio([2.0, 2.0, 4.0], [1.0, 2.0, 4.0]) == (1.0, 1.0, 1.5)
 
 
 @pytest.mark.parametrize('options', [dict(rounds=0), dict(rounds=1, reference='x')])

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use('Agg')
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..common.look import finish, save
 from ..common.text import MIB
 from .report import FORMS
 
@@ -26,10 +25,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     paths = []
     for name, (draw_one, rows) in figures.items():
         if rows:
-            figure = draw_one(rows)
-            paths.append(folder / f'{name}.png')
-            figure.savefig(paths[-1], dpi=150)
-            plt.close(figure)
+            paths.append(save(draw_one(rows), folder / f'{name}.png'))
     return paths
 
 
@@ -54,10 +50,7 @@ def _dots(axes: Axes, cases: list[dict[str, Any]], part: str, names: Sequence[st
         if shown:
             rows, ratios = zip(*shown, strict=True)
             median, low, high = zip(*ratios, strict=True)
-            error = [
-                [m - a for m, a in zip(median, low, strict=True)],
-                [b - m for m, b in zip(median, high, strict=True)],
-            ]
+            error = np.subtract(median, low), np.subtract(high, median)
             place = [row + 0.18 * (shift - (len(names) - 1) / 2) for row in rows]
             axes.errorbar(median, place, xerr=error, fmt='o', markersize=4.5, color=COLOURS[name], label=name)
     axes.set_yticks(range(len(cases)), [f'{case["model"]}, batch {case["batch"]}' for case in cases], fontsize=8)
@@ -79,8 +72,6 @@ def _draw_growth(rows: list[dict[str, Any]]) -> Figure:
             line = [row for row in rows if row['form'] == form]
             x, y = [row['channels'] for row in line], [row[key] / unit for row in line]
             axis.loglog(x, y, style, color=COLOURS[form], label=form, markersize=5, fillstyle='none')
-        axis.set_xlabel('channels of the depthwise 3x3 layer')
-        axis.set_title(label, loc='left', fontsize=10)
-        axis.grid(which='major', linewidth=0.3)
+        finish(axis, label, 'channels of the depthwise 3x3 layer')
     axes[0].legend(fontsize=9)
     return figure

@@ -6,7 +6,7 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,8 @@ from ...distributed import gradient_bytes
 from ...onnx_graph import make_graph
 from ...onnx_model import INPUT, open_session
 from ...surgery import fuse, named_refconvs, refocus, trainable
-from ..common.costs import alternate, machine, peak_bytes, rounds_for, timed
-from ..common.made import (
-    Batch,
-    Trainer,
-    checkpoint_bytes,
-    copied_trainer,
-    infer,
-    made_batch,
-    make_model,
-    open_config,
-    optimizer_bytes,
-)  # fmt: skip
+from ..common import made
+from ..common.costs import alternate, machine, peak_bytes, rounds_for
 
 SPARE = 8  # GiB of memory that the growing layer must leave free
 
@@ -69,47 +59,41 @@ def deployable(plain: nn.Module) -> dict[str, nn.Module]:
     return models
 
 
-def measure_training(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, Any]:
-    """Seconds, peak bytes, sizes of each variant's training step.
+def _in_turn(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, dict[str, Any]]:
+    return alternate(calls, rounds_for(calls['plain'], len(calls), seconds))
 
-    Args:
-        plain: the model.
-        batch: what it trains on.
-        seconds: about how long the timed part may take.
-    """
-    models = variants(plain)
-    trainers = {name: Trainer(model, batch) for name, model in models.items()}
-    result = timed(alternate(trainers, rounds_for(trainers['plain'], len(trainers), seconds)))
+
+def measure_training(plain: nn.Module, batch: made.Batch, seconds: float) -> dict[str, Any]:
+    """Seconds, peak bytes, sizes of each variant's training step; the timed part takes about `seconds`."""
+    trainers = {name: made.Trainer(model, batch) for name, model in variants(plain).items()}
+    result = _in_turn(trainers, seconds)
     for name, trainer in trainers.items():
         result[name] |= dict(
-            parameters=trainable(trainer.model),
-            optimizer_bytes=optimizer_bytes(trainer.optimizer),
-            checkpoint_bytes=checkpoint_bytes(trainer),
+            parameters=trainable(trainer.model), optimizer_bytes=made.optimizer_bytes(trainer.optimizer),
+            checkpoint_bytes=made.checkpoint_bytes(trainer),
             gradient_bytes=gradient_bytes(trainer.model, trainer.backward),
-        )
+        )  # fmt: skip
         trainer.optimizer.zero_grad()
-        result[name]['peak_bytes'] = peak_bytes(copied_trainer(trainer.model, batch))
+        result[name]['peak_bytes'] = peak_bytes(made.copied_trainer(trainer.model, batch))
     return result
 
 
-def measure_inference(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, Any]:
+def measure_inference(plain: nn.Module, batch: made.Batch, seconds: float) -> dict[str, Any]:
     """Seconds of a forward pass of each deployed model."""
-    calls = {name: partial(infer, model, batch.inputs) for name, model in deployable(plain).items()}
-    return timed(alternate(calls, rounds_for(calls['plain'], len(calls), seconds)))
+    calls = {name: partial(made.infer, model, batch.inputs) for name, model in deployable(plain).items()}
+    return _in_turn(calls, seconds)
 
 
 def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, folder: Path) -> dict[str, Any]:
     """All that is measured of one model at one batch size.
 
     Args:
-        name: what to call it.
         case: `config`, `size` (height, width).
-        batch: images a step.
         seconds: about how long the timed part of training may take; inference gets half of it.
         folder: where relative config paths start.
     """
-    plain, classes = make_model(open_config(case['config'], folder))
-    data = made_batch(tuple(case['size']), batch, classes)
+    plain, classes = made.make_model(made.open_config(case['config'], folder))
+    data = made.made_batch(tuple(case['size']), batch, classes)
     result = dict(model=name, config=case['config'], size=list(case['size']), batch=batch, **machine())
     result['training'] = measure_training(plain, data, seconds)
     if batch == min(case['batches']):
@@ -119,7 +103,7 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
     return result
 
 
-def measure_onnx(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, Any]:
+def measure_onnx(plain: nn.Module, batch: made.Batch, seconds: float) -> dict[str, Any]:
     """Seconds of the plain, the fused and the folded model as ONNX graphs under onnxruntime."""
     models = deployable(plain)
     del models['refocused']
@@ -129,16 +113,12 @@ def measure_onnx(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, An
         # The folded graph's proof is against itself: that folding is right is proven elsewhere.
         session = open_session(make_graph(model, model, batch.inputs[:1]).proto.SerializeToString())
         calls[name] = partial(session.run, None, inputs)
-    return timed(alternate(calls, rounds_for(calls['plain'], len(calls), seconds)))
+    return _in_turn(calls, seconds)
 
 
 def measure_fuse(config: str, folder: Path, repeats: int = 5) -> dict[str, Any]:
-    """Seconds of fusing, proving and writing, beyond building and loading the refocused model.
-
-    Args:
-        config: a refocused config.
-    """
-    cfg = open_config(config, folder)
+    """Seconds of fusing, proving and writing, beyond building and loading the model of a refocused config."""
+    cfg = made.open_config(config, folder)
     beyond, loading = [], []
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, 'refocused.pth')
@@ -156,41 +136,31 @@ def measure_fuse(config: str, folder: Path, repeats: int = 5) -> dict[str, Any]:
 
 
 def grow(channels: list[int], size: int = 14, batch: int = 1, seconds: float = 5.0) -> Iterator[dict[str, Any]]:
-    """One depthwise 3x3 layer, wider and wider, in each form.
-
-    Args:
-        channels: numbers of channels.
-        size: side of the image.
-        seconds: about how long the timed part of one width may take.
+    """One depthwise 3x3 layer, wider and wider, in each form; each width is timed for about `seconds`.
 
     Yields:
         One row a width and form; the explicit form is left out where memory would not suffice.
     """
     for width in channels:
         plain = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False))
-        data = Batch(torch.randn(batch, width, size, size), [])
-        trainers = {'plain': Trainer(plain, data)}
+        data = made.Batch(torch.randn(batch, width, size, size), [])
+        trainers = {'plain': made.Trainer(plain, data)}
         for form in ('explicit', 'update'):
             # Map, gradient, momentum; oneDNN's copy; and the copy that the count of allocations trains.
             need = 7 * width * width * 9 * 4 / 2**30
             if form == 'update' or need + SPARE < memory():
                 model = copy.deepcopy(plain)
                 refocus(model, form=form)
-                trainers[form] = Trainer(model, data)
+                trainers[form] = made.Trainer(model, data)
         rounds = rounds_for(trainers['explicit' if 'explicit' in trainers else 'plain'], len(trainers), seconds, 3, 21)
         times = alternate(trainers, rounds, warm_up=1)
         for form in list(trainers):
             trainer = trainers.pop(form)  # the next one's count needs the room
             trainer.optimizer.zero_grad()
             trainer.optimizer.state.clear()
-            yield dict(
-                channels=width,
-                form=form,
-                parameters=trainable(trainer.model),
-                seconds=statistics.median(times.seconds[form]),
-                ratio=times.ratio(form),
-                peak_bytes=peak_bytes(copied_trainer(trainer.model, data)),
-            )
+            row = dict(channels=width, form=form, parameters=trainable(trainer.model))
+            row |= dict(seconds=statistics.median(times[form]['seconds']), ratio=times[form]['ratio'])
+            yield row | dict(peak_bytes=peak_bytes(made.copied_trainer(trainer.model, data)))
 
 
 def memory() -> float:

@@ -29,9 +29,7 @@ def run_suite(
         suite: a config with `models`, and if wanted `fuse` and `grow`; see configs/benchmark/suite.py.
         out_dir: results go to `out_dir/cases/*.json`, the report to `report.md`, `results.json` and figures. A case
             that is there already, measured by these versions on this machine, is not measured again.
-        command: named in the report.
         only: names of models; all of them if empty.
-        parts: any of `PARTS`.
         seconds: about how long the timed part of one case takes.
 
     Returns:

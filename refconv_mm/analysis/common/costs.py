@@ -11,8 +11,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +21,34 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from ...version import __version__
 
 
-@dataclass
-class Times:
-    """Seconds of competitors that took turns.
+def ratio(seconds: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
+    """Median of the per-round ratios to the reference, and their quartiles.
 
-    Attributes:
-        seconds: by name, one number a round.
-        reference: the name that ratios are against.
+    The two numbers of one round were measured within moments of each other, so what slows the machine down for longer
+    than that cancels out.
     """
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    reference: str = 'plain'
-
-    def ratio(self, name: str) -> tuple[float, float, float]:
-        """Median of the per-round ratios to the reference, and their quartiles.
-
-        The two numbers of one round were measured within moments of each other, so what slows the machine down
-        for longer than that cancels out.
-        """
-        pairs = zip(self.seconds[name], self.seconds[self.reference], strict=True)
-        ratios = [a / b for a, b in pairs]
-        if len(ratios) < 2:
-            return ratios[0], ratios[0], ratios[0]
-        low, median, high = statistics.quantiles(ratios, n=4, method='inclusive')
-        return median, low, high
+    ratios = [a / b for a, b in zip(seconds, reference, strict=True)]
+    if len(ratios) < 2:
+        return ratios[0], ratios[0], ratios[0]
+    low, median, high = statistics.quantiles(ratios, n=4, method='inclusive')
+    return median, low, high
 
 
 def alternate(
-    competitors: Mapping[str, Callable[[], Any]],
-    rounds: int,
-    reference: str = 'plain',
-    warm_up: int = 2,
-    report: Callable[[], Any] = lambda: None,
-    settle: int = 0,
-) -> Times:
+    competitors: Mapping[str, Callable[[], Any]], rounds: int, reference: str = 'plain', warm_up: int = 2,
+    report: Callable[[], Any] = lambda: None, settle: int = 0,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Times competitors in turn, the order turning by one each round so that nobody always follows the same other.
 
     Args:
-        competitors: by name, each one call.
-        rounds: calls of each that count.
-        reference: one of the names.
-        warm_up: calls of each that don't.
+        rounds: calls of each competitor that count; `warm_up` calls before do not.
+        reference: the name of the one that ratios are against.
         report: called after each round.
         settle: untimed calls right before each timed one. Small models want one beside a large one: whoever follows it
             finds the processor's caches empty (5 to 12 % of a MobileNetV2's pass after a ResNet-50's).
+
+    Returns:
+        Ready for JSON: by name `seconds`, one number a round, and their `ratio` to those of the reference.
 
     Raises:
         ValueError: no round, or the reference is no competitor.
@@ -77,7 +60,7 @@ def alternate(
     names = list(competitors)
     for name in names * warm_up:
         competitors[name]()
-    times = Times({name: [] for name in names}, reference)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     gc.collect()
     gc.disable()  # a collection would fall on one competitor
     try:
@@ -88,18 +71,14 @@ def alternate(
                     competitors[name]()
                 start = time.perf_counter()
                 competitors[name]()
-                _wait()
-                times.seconds[name].append(time.perf_counter() - start)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                seconds[name].append(time.perf_counter() - start)
             gc.collect()
             report()
     finally:
         gc.enable()
-    return times
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    return {name: dict(seconds=each, ratio=ratio(each, seconds[reference])) for name, each in seconds.items()}
 
 
 def peak_bytes(make: Callable[[], Callable[[], Any]]) -> int:
@@ -130,11 +109,6 @@ def peak_bytes(make: Callable[[], Callable[[], Any]]) -> int:
     return peak
 
 
-def timed(times: Times) -> dict[str, dict[str, Any]]:
-    """Ready for JSON: `seconds` and `ratio` by name."""
-    return {name: dict(seconds=seconds, ratio=times.ratio(name)) for name, seconds in times.seconds.items()}
-
-
 def rounds_for(call: Callable[[], Any], competitors: int, seconds: float, at_least: int = 7, at_most: int = 41) -> int:
     """An odd number of rounds that takes about `seconds`."""
     call()
@@ -156,5 +130,5 @@ def machine() -> dict[str, Any]:
 
 
 def median_ms(part: Mapping[str, Any]) -> float:
-    """Median of a :func:`timed` part's seconds, in milliseconds."""
+    """Median of the seconds of one competitor of :func:`alternate`, in milliseconds."""
     return 1000 * statistics.median(part['seconds'])

@@ -8,7 +8,7 @@ nets need no RefConv, nor a config unless they are refocused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -103,18 +103,16 @@ def choose(kernels: KernelSet, include: Sequence[str] = ('*',), exclude: Sequenc
     Raises:
         ValueError: none is left.
     """
-    chosen = {
-        layer: kernel
-        for layer, kernel in kernels.kernels.items()
-        if any(fnmatchcase(layer, glob) for glob in include) and not any(fnmatchcase(layer, glob) for glob in exclude)
-    }
-    if not chosen:
+    names = list(kernels.kernels)
+    left = {name for name in names if any(fnmatchcase(name, glob) for glob in include)}
+    left -= {name for name in names if any(fnmatchcase(name, glob) for glob in exclude)}
+    if not left:
         raise ValueError(
             f'--include {list(include)} --exclude {list(exclude)} leave no layer of {kernels.path}; it has: '
-            f'{some(list(kernels.kernels))}'
+            f'{some(names)}'
         )
-    bases = {layer: basis for layer, basis in kernels.bases.items() if layer in chosen}
-    return KernelSet(kernels.name, kernels.path, kernels.what, chosen, bases, kernels.folded_bn)
+    chosen, bases = ({k: v for k, v in part.items() if k in left} for part in (kernels.kernels, kernels.bases))
+    return replace(kernels, kernels=chosen, bases=bases)
 
 
 def check_match(sets: Sequence[KernelSet]) -> None:

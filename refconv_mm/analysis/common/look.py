@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 matplotlib.use('Agg')
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...files import write_whole
 
 # Okabe and Ito's colours, told apart by the colour-blind; the markers differ too, for print.
 COLOURS = ('#444444', '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00')
@@ -65,6 +70,13 @@ def draw_map(axes: Axes, values: Any, low: float, high: float, colours: str = MA
             axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
     bare(axes)
     return image
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure whole or not at all, and closes it."""
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    plt.close(figure)
+    return path
 
 
 def bare(axes: Axes) -> None:

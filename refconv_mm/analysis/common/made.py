@@ -56,24 +56,14 @@ def fewest_classes(node: Any) -> int:
 
 @dataclass
 class Batch:
-    """Made training data that any classifier, detector or segmenter of OpenMMLab takes in `mode='loss'`.
+    """Made training data that any classifier, detector or segmenter of OpenMMLab takes in `mode='loss'`."""
 
-    Attributes:
-        inputs: normalised images, `(N, C, H, W)`.
-        samples: one a image, with a label, boxes and a label map.
-    """
-
-    inputs: Tensor
-    samples: list[BaseDataElement]
+    inputs: Tensor  # normalised images, (N, C, H, W)
+    samples: list[BaseDataElement]  # one an image, with a label, boxes and a label map
 
 
 def made_batch(size: tuple[int, int], batch: int, classes: int = 2, boxes: int = 4, seed: int = 0) -> Batch:
-    """Random images with labels below `classes`, `boxes` boxes of a quarter of the side, and label maps.
-
-    Args:
-        size: height and width in pixels.
-        batch: number of images.
-    """
+    """Random images of `size` (height, width), labels below `classes`, boxes of a quarter of the side, label maps."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     inputs = torch.randn(batch, 3, height, width, generator=generator)
@@ -91,12 +81,7 @@ def made_batch(size: tuple[int, int], batch: int, classes: int = 2, boxes: int =
 
 
 class Trainer:
-    """A model and an SGD optimizer with momentum and weight decay, one call a training step.
-
-    Args:
-        model: an OpenMMLab model, or any module whose output is a tensor.
-        batch: what it trains on.
-    """
+    """An OpenMMLab model, or any module that returns a tensor, and SGD with momentum; a call is a training step."""
 
     def __init__(self, model: nn.Module, batch: Batch) -> None:
         self.model = model.train()

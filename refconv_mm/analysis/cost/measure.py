@@ -17,7 +17,7 @@ from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
 from ...surgery import fuse, named_refconvs, trainable
-from ..common.costs import Times, alternate, machine, peak_bytes, rounds_for, timed
+from ..common.costs import alternate, machine, peak_bytes, rounds_for
 from ..common.made import Trainer, copied_trainer, infer, made_batch
 from . import CostOptions
 
@@ -88,18 +88,15 @@ def measure(
         rows.append(dict(name=name, deployed=done, **numbers, peak_bytes=peak))
     calls = {name: partial(infer, model, data.inputs) for name, model in ready.items()}
     for part, competitors, share in (('training', trainers, 1.0), ('inference', calls, 0.5)):
-        times = timed(_in_turn(competitors, options.seconds * share, partial(say, f'{part}, in turn')))
+        times = _in_turn(competitors, options.seconds * share, partial(say, f'{part}, in turn'))
         for row in rows:
             row[part] = times[row['name']]
     return dict(models=rows, size=list(size), batch=batch, **machine())
 
 
-def _in_turn(competitors: Mapping[str, Callable[[], Any]], seconds: float, say: Callable[[], Any]) -> Times:
+def _in_turn(
+    competitors: Mapping[str, Callable[[], Any]], seconds: float, say: Callable[[], Any]
+) -> dict[str, dict[str, Any]]:
     say()
-
-    def one_round() -> None:
-        for call in competitors.values():
-            call()
-
-    rounds = rounds_for(one_round, 1, seconds / 2)  # each turn is called twice
+    rounds = rounds_for(lambda: [call() for call in competitors.values()], 1, seconds / 2)  # each turn is called twice
     return alternate(competitors, rounds, next(iter(competitors)), warm_up=1, report=say, settle=1)

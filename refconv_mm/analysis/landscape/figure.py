@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, SymmetricalLogLocator
 
-from ..common.look import GREY, MAP, style
+from ..common.look import GREY, MAP, finish, style
 
 WIDE = 10  # the ratio of losses from which an axis is logarithmic
 MOST = 100  # times the lowest loss: what lies higher has one colour in the maps
@@ -38,12 +38,8 @@ def draw_lines(results: Mapping[str, Any]) -> Figure:
         for axes, shift in ((left, 0.0), (right, np.nanmin(mean))):
             _draw_net(axes, results['distances'], lines - shift, net['name'], i)
     _scale(left, right, results)
-    left.set_title('task loss', loc='left', fontsize=10)
-    right.set_title("task loss above the minimum of each one's mean", loc='left', fontsize=10)
-    for axes in (left, right):
-        axes.set_xlabel(STEPS, fontsize=9)
-        axes.grid(linewidth=0.3)
-        axes.tick_params(labelsize=8)
+    finish(left, 'task loss', STEPS)
+    finish(right, "task loss above the minimum of each one's mean", STEPS)
     count = results['directions']
     spread = f'mean of {count} random directions, lowest to highest shaded' if count > 1 else 'one random direction'
     figure.suptitle(f'{spread}; batch norm: {SHORT[results["bn"]]}', fontsize=10)
@@ -100,16 +96,14 @@ def draw_maps(results: Mapping[str, Any], across: int = 3) -> Figure:
         axes.plot(0, 0, marker='+', color='#d55e00', markersize=9, markeredgewidth=1.6)
         axes.set_title(f'{net["name"]} (+: {net["centre"]:.3g})', fontsize=10)
         axes.set_aspect('equal')
-        axes.set_xticks(np.linspace(steps[0], steps[-1], 5))
-        axes.set_yticks(np.linspace(steps[0], steps[-1], 5))
         axes.tick_params(labelsize=8)
-        axes.xaxis.set_major_formatter(PLAIN)
-        axes.yaxis.set_major_formatter(PLAIN)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(np.linspace(steps[0], steps[-1], 5))
+            axis.set_major_formatter(PLAIN)
         axes.set_xlabel('t along direction 0', fontsize=8)
+        axes.set_ylabel('t along direction 1' if axes in panels[:, 0] else '', fontsize=8)
     for axes in list(panels.flat)[len(nets) :]:
         axes.set_axis_off()
-    for axes in panels[:, 0]:
-        axes.set_ylabel('t along direction 1', fontsize=8)
     bar = figure.colorbar(filled, ax=panels, shrink=0.85, pad=0.02, format='%.3g', ticks=levels[::2])
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=8)
