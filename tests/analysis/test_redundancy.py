@@ -175,7 +175,3 @@ def test_the_tool(tool, tmp_path):  # noqa: F811
     code, said = tool(*apart)
     assert (code, 'with --unmatched' in said) == (2, True)
     assert tool(*apart, '--unmatched')[0] == 0
-    code, said = tool(*command, '--out-dir', tmp_path / 'out')
-    assert code == 2
-    assert 'is left alone; name another --out-dir or pass --force' in said
-    assert tool(*command, '--out-dir', tmp_path / 'out', '--force')[0] == 0

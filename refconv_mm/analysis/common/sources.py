@@ -98,13 +98,13 @@ def measure_checkpoints(
     Raises:
         FileNotFoundError, ValueError: a checkpoint can't be read or does not fit, or what the analysis refuses.
     """
-    module, stores = analysis.module('measure'), []
+    module, stores = analysis.module('measure'), list[PartStore]()
     for path in paths:  # all are tried before the first is measured
         _, state = read_weights(cfg, path, trust=trust)
         task.load(state, path)
         key = content_hash([*module.key(options), task.fingerprint, state])
         stores.append(PartStore(parts_file(analysis, out_dir), key))
-    work, records = module.plan_work(task, options, stores), []
+    work, records = module.plan_work(task, options, stores), list[Results]()
     with progress_display(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         bar = progress.add_task(analysis.name, total=sum(left for left, _ in work))
         for path, name, store, (_, text) in zip(paths, names, stores, work, strict=True):
