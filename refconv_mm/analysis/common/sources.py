@@ -107,7 +107,8 @@ def measure_checkpoints(
     work, records = module.plan_work(task, options, stores), list[Results]()
     with progress_display(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
         bar = progress.add_task(analysis.name, total=sum(left for left, _ in work))
-        for path, name, store, (_, text) in zip(paths, names, stores, work, strict=True):
+        done = 0.0
+        for path, name, store, (left, text) in zip(paths, names, stores, work, strict=True):
             progress.console.print(f'{name}: {text}', markup=False)
             progress.update(bar, description=name)
             record, state = read_weights(cfg, path, name, trust)
@@ -115,6 +116,8 @@ def measure_checkpoints(
             del state  # the model holds the weights now
             found = module.measure(task, options, store, partial(progress.advance, bar))
             records.append(dict(record, key=store.key, **found))
+            done += left
+            progress.update(bar, completed=done)  # the work is an estimate
     return module.sum_up(records, options, task)
 
 

@@ -27,7 +27,8 @@ def draw_net(results: Mapping[str, Any]) -> Figure:
     heights = [2.4 * len(sizes), 6.6]
     width = max(2.1 * columns, depth_width(results['layers'], 6))
     figure = plt.figure(figsize=(width, sum(heights)), layout='constrained')
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights).tolist()
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    upper, lower = parts
     for line, size in zip(upper.subplots(len(sizes), columns, squeeze=False), sizes, strict=True):
         maps = {name: np.array(results['net'][size][name]['layer']['map']) for name in names}
         _draw_maps(line, maps, f'{size}, mean of {results["net"][size][names[0]]["layers"]} layers')

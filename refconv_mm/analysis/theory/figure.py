@@ -60,7 +60,8 @@ def draw_prediction(results: Mapping[str, Any]) -> Figure:
     """The measures over depth, with what chance gives; energies along the eigenvectors; growth of the positions."""
     layers, names = results['layers'], list(results['mean'])
     figure = plt.figure(figsize=(depth_width(layers, 8), 12), layout='constrained')
-    upper, lower = figure.subfigures(2, 1, height_ratios=[8.4, 3.6]).tolist()
+    parts: Any = figure.subfigures(2, 1, height_ratios=[8.4, 3.6])
+    upper, lower = parts
     panels = upper.subplots(len(TITLES), 1, sharex=True)
     chance = [1.96 / np.sqrt(max(1, len(row['gram']['values']) - 1)) for row in layers]
     for axes, (m, title) in zip(panels, TITLES.items(), strict=True):
