@@ -409,7 +409,7 @@ def test_the_tool_on_a_detector(tool, voc, tmp_path):  # noqa: F811
     results = json.loads((tmp_path / 'out' / 'landscape.json').read_text())
     task = make_task_loss(cfg, 2, 2, mode='batch')
     for net, path in zip(results['checkpoints'], paths, strict=True):
-        task.load(read_weights(cfg, path, '').state_dict)
+        task.load(read_weights(cfg, path)[1])
         assert net['centre'] == task.mean() == net['lines'][1][1] == net['map'][1][1]
         assert np.isfinite(net['map']).all()
     assert results['checkpoints'][0]['centre'] != results['checkpoints'][1]['centre']
@@ -459,7 +459,7 @@ def test_the_tool_on_a_refocused_segmenter_interrupted(tool, seg_run, monkeypatc
     nets = results['checkpoints']
     assert len({net['key'] for net in nets}) == 2
     task = make_task_loss(seg_run['cfg'], 2, 1, 'val')
-    task.load(read_weights(seg_run['cfg'], str(seg_run['last']), '').state_dict)
+    task.load(read_weights(seg_run['cfg'], str(seg_run['last']))[1])
     assert nets[1]['centre'] == task.mean()
     calls[0] = 0
     code, said = tool(*command, '--force')
