@@ -14,14 +14,7 @@ from ..files import check_free, write_whole
 from .common.options import Analysis, add_options, read_options
 from .common.sources import SOURCES, parts_file
 
-NAMES = (  # in the order of the HTML page
-    'redundancy',
-    'skeleton',
-    'theory',
-    'landscape',
-    'curvature',
-    'cost',
-)
+NAMES = ('redundancy', 'skeleton', 'theory', 'landscape', 'curvature', 'cost')  # in the order of the HTML page
 
 
 def analysis_of(name: str) -> Analysis:

@@ -55,28 +55,18 @@ class Scales:
         return sum(p.numel() for p in self.tensors)
 
 
-def choose_parameters(model: nn.Module, globs: Sequence[str] = ('*',)) -> dict[str, nn.Parameter]:
-    """The trainable parameters whose names match a glob.
-
-    Raises:
-        ValueError: none does.
-    """
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point()}
-    chosen = {name: p for name, p in own.items() if any(fnmatchcase(name, glob) for glob in globs)}
-    if not chosen:
-        raise ValueError(f'--params {" ".join(globs)} matches no trainable parameter; there are: {some(list(own))}')
-    return chosen
-
-
 def make_scales(model: nn.Module, unit: str, globs: Sequence[str] = ('*',)) -> Scales:
-    """The unit of every parameter that matches, at the weights that the model has now.
+    """The unit of every trainable parameter whose name matches a glob, at the weights that the model has now.
 
     Raises:
         ValueError: an unknown unit, or no parameter that it can measure.
     """
     if unit not in UNITS:
         raise ValueError(f'unit must be one of {tuple(UNITS)}, got {unit!r}')
-    chosen = choose_parameters(model, globs)
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point()}
+    chosen = {name: p for name, p in own.items() if any(fnmatchcase(name, glob) for glob in globs)}
+    if not chosen:
+        raise ValueError(f'--params {" ".join(globs)} matches no trainable parameter; there are: {some(list(own))}')
     if unit != 'raw':
         flat, chosen = list(chosen), {name: p for name, p in chosen.items() if p.ndim > 1}
         if not chosen:
@@ -85,13 +75,10 @@ def make_scales(model: nn.Module, unit: str, globs: Sequence[str] = ('*',)) -> S
 
 
 def scale_of(weight: Tensor, unit: str) -> Tensor:
-    """A parameter's part of the diagonal of S.
-
-    Args:
-        weight: `(O, ...)`.
+    """The part of the diagonal of S of a parameter `(O, ...)`; in a memory of its own.
 
     Returns:
-        Ones `(1, ...)`, norms `(O, 1, ...)` or magnitudes `(O, ...)`; in a memory of its own.
+        Ones `(1, ...)`, norms `(O, 1, ...)` or magnitudes `(O, ...)`.
     """
     if unit == 'raw':
         return torch.ones([1] * weight.ndim, dtype=weight.dtype, device=weight.device)

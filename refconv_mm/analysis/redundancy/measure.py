@@ -121,12 +121,6 @@ def measure_rows(rows: Tensor) -> dict[str, float]:
     return values | dict(effective_rank=effective_rank(rows))
 
 
-def living(rows: Tensor) -> Tensor:
-    """Which channels are not dead, `(C,)` of bool: their norm is above `DEAD` times the largest."""
-    norms = rows.norm(dim=1)
-    return norms > DEAD * norms.max()
-
-
 def measure_layer(
     kernels: Sequence[Tensor], max_channels: int, seed: int
 ) -> tuple[dict[str, Any], list[Tensor] | None]:
@@ -142,7 +136,8 @@ def measure_layer(
         one's scale); and the rows that were measured.
     """
     rows = [channel_rows(kernel) for kernel in kernels]
-    alive = torch.stack([living(row) for row in rows])
+    norms = torch.stack([row.norm(dim=1) for row in rows])
+    alive = norms > DEAD * norms.amax(1, keepdim=True)
     common = alive.all(0).nonzero()[:, 0]
     chosen = common[sample(len(common), max_channels, seed)]
     row: dict[str, Any] = dict(
