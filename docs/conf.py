@@ -56,8 +56,11 @@ ORIGINAL = {}  # docstrings of properties by name, before napoleon
 
 
 def before_napoleon(app, what, name, obj, options, lines):
-    """Escapes `**options` where it is not the first of several arguments, which napoleon does not."""
+    """Makes docstrings reStructuredText: formulas that stand indented after a colon, and `**options` after others."""
     lines[:] = [re.sub(r', \*\*(?=\w+: )', r', \\*\\*', line) for line in lines]
+    for i, (line, blank, formula) in enumerate(zip(lines, lines[1:], lines[2:], strict=False)):
+        if re.search(r'[^:]:$', line) and not blank and formula.startswith('    '):
+            lines[i] += ':'
     ORIGINAL[name] = list(lines)
 
 
@@ -67,6 +70,12 @@ def after_napoleon(app, what, name, obj, options, lines):
         lines[:] = ORIGINAL[name]
 
 
+def skip(app, what, name, obj, skipped, options):
+    """Leaves out fields without a docstring of their own: the class' docstring has them."""
+    return True if getattr(obj, 'type', None) in ('attribute', 'data') and not obj.docstring else None
+
+
 def setup(app):
+    app.connect('autodoc-skip-member', skip)
     app.connect('autodoc-process-docstring', before_napoleon, priority=100)
     app.connect('autodoc-process-docstring', after_napoleon, priority=900)

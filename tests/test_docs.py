@@ -47,6 +47,8 @@ def test_files_that_are_named_exist(page):
     folders = 'tools|tests|docs|configs|requirements|refconv_mm'
     named = re.findall(rf'\b(?:{folders})/[\w./-]*\w\.(?:py|sh|md|txt|yml)\b', page.read_text())
     assert [path for path in named if not (ROOT / path).is_file()] == []
+    tests = {path.name for path in (ROOT / 'tests').rglob('*.py')}
+    assert set(re.findall(r'\btest_\w+\.py\b', page.read_text())) <= tests
 
 
 # -- commands ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from torch import nn
 
 from refconv_mm.analysis.benchmark import measure as B
 from refconv_mm.analysis.benchmark.suite import run_suite
-from refconv_mm.analysis.common.made import Trainer, made_batch, open_config
+from refconv_mm.analysis.common.made import Trainer, find_config, made_batch
 from refconv_mm.analysis.common.text import quartiles
 from refconv_mm.layer import RefConv2d
 
@@ -70,7 +70,7 @@ def test_unknown_names_are_refused(suite, tmp_path):
     with pytest.raises(ValueError, match='--only must be of'):
         run_suite(suite, tmp_path, '', only=['resnet18'])
     with pytest.raises(FileNotFoundError, match='no config at'):
-        open_config('not_there.py', tmp_path)
+        find_config('not_there.py', tmp_path)
 
 
 def test_the_deployed_models_are_one_function_but_not_plain_s():

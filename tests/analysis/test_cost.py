@@ -72,11 +72,11 @@ def test_alternation_turns_the_order_and_pairs_the_rounds():
     assert ''.join(calls) == 'abc' + 'abc' + 'bca' + 'cab'
     assert {name: len(part['seconds']) for name, part in times.items()} == dict(a=3, b=3, c=3)
     assert times['a']['ratio'] == (1, 1, 1)
-    assert times['c']['ratio'] == C.ratio(times['c']['seconds'], times['a']['seconds'])
+    assert times['c']['ratio'] == C.round_ratio(times['c']['seconds'], times['a']['seconds'])
     calls.clear()
     C.alternate({name: lambda name=name: calls.append(name) for name in 'ab'}, 2, 'a', warm_up=0, settle=2)
     assert ''.join(calls) == 'aaabbb' + 'bbbaaa'
-    assert C.ratio([2.0, 2.0, 4.0], [1.0, 2.0, 4.0]) == (1.0, 1.0, 1.5)
+    assert C.round_ratio([2.0, 2.0, 4.0], [1.0, 2.0, 4.0]) == (1.0, 1.0, 1.5)
 
 
 @pytest.mark.parametrize('options', [dict(rounds=0), dict(rounds=1, reference='x')])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from refconv_mm.analysis.common.made import make_model, open_config
+from refconv_mm.analysis.common.made import find_config, make_model
 from refconv_mm.analysis.cost import CostOptions
 from refconv_mm.analysis.cost import measure as C
 from refconv_mm.analysis.cost.report import headlines
@@ -103,7 +103,7 @@ def test_what_runs_in_production_is_measured():
 
 
 def test_repvgg_is_run_in_its_deployed_form():
-    model, _ = make_model(open_config(REPVGG, ROOT))
+    model, _ = make_model(find_config(REPVGG, ROOT))
     inputs = torch.randn(1, 3, 64, 64)
     ready, done = C.deploy(model)
     assert done == 'backbone switched to deploy, batch norm folded'
@@ -118,13 +118,13 @@ def test_a_block_of_the_users_own(tmp_path, monkeypatch):
     (tmp_path / 'tiny_cbam.py').write_text(CBAM)
     (tmp_path / 'cbam.py').write_text(CONFIG)
     monkeypatch.syspath_prepend(tmp_path)
-    model, classes = make_model(open_config(str(tmp_path / 'cbam.py'), ROOT))
+    model, classes = make_model(find_config(str(tmp_path / 'cbam.py'), ROOT))
     sys.modules.pop('tiny_cbam')
     assert classes == 1000
     blocks = [module for module in model.modules() if type(module).__name__ == 'TinyCBAM']
     assert len(blocks) == 3
     added = sum(parameter.numel() for block in blocks for parameter in block.parameters())
-    plain, _ = make_model(open_config('mmpretrain::resnet/resnet50_8xb32_in1k.py', ROOT))
+    plain, _ = make_model(find_config('mmpretrain::resnet/resnet50_8xb32_in1k.py', ROOT))
     assert parameters(model) - parameters(plain) == added
 
 

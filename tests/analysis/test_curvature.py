@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch.func import functional_call
 
 from refconv_mm.analysis.common import hessian as C
-from refconv_mm.analysis.common.errors import crossed, ratio, summary
+from refconv_mm.analysis.common.errors import crossed, mean_and_error, ratio_of_means
 from refconv_mm.analysis.common.sources import measure_checkpoints, parts_file
 from refconv_mm.analysis.common.task_loss import TaskLoss
 from refconv_mm.analysis.common.units import make_scales
@@ -70,7 +70,7 @@ def test_largest_eigenvalues_of_a_quadratic():
         vector = vectors[:, -i]
         by_batch = [(vector @ of_batch @ vector).item() for of_batch, _ in task.batches]
         assert top['values'] == pytest.approx(by_batch, rel=1e-2)  # the vector is known to the residual, 1e-3
-        assert top['error'] == pytest.approx(summary(by_batch)['error'], rel=0.1)
+        assert top['error'] == pytest.approx(mean_and_error(by_batch)['error'], rel=0.1)
         assert top['mean'] == pytest.approx(top['value'], rel=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_moments_of_the_density_are_those_of_the_start_and_on_average_of_the_spe
         start /= start.norm()
         exact = start @ torch.linalg.matrix_power(hessian, power) @ start
         assert moments[7].item() == pytest.approx(exact.item(), rel=1e-8)  # Gauss quadrature: exact up to power 11
-        truth, error = (SPREAD**power).mean().item(), summary(moments.tolist())['error']
+        truth, error = (SPREAD**power).mean().item(), mean_and_error(moments.tolist())['error']
         assert moments.mean().item() == pytest.approx(truth, abs=3.5 * error)
     assert SPREAD[0] - 1e-9 <= part['smallest'] < 0
 
@@ -289,19 +289,19 @@ def test_units_of_parameters():
 
 
 def test_errors_of_means_and_ratios():
-    assert summary([1.0, 3.0]) == dict(mean=2.0, error=1.0, values=[1.0, 3.0])
-    assert summary([1.0])['error'] is None
+    assert mean_and_error([1.0, 3.0]) == dict(mean=2.0, error=1.0, values=[1.0, 3.0])
+    assert mean_and_error([1.0])['error'] is None
     samples = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).double()
     assert crossed(samples) == dict(mean=2.5, error=pytest.approx(math.hypot(1, 0.5)), probe_error=1.0, batch_error=0.5)
     assert crossed(samples[:1, :1])['error'] is None
     # Twice the other on every batch: the scatter is common to both and the ratio is certain.
-    assert ratio([[2.0, 4.0, 9.0]], [[1.0, 2.0, 4.5]]) == dict(ratio=2.0, error=0.0)
-    assert ratio([[1.0, 2.0]], [[-1.0, 0.0]]) is None
-    assert ratio(None, [[1.0]]) is None
+    assert ratio_of_means([[2.0, 4.0, 9.0]], [[1.0, 2.0, 4.5]]) == dict(ratio=2.0, error=0.0)
+    assert ratio_of_means([[1.0, 2.0]], [[-1.0, 0.0]]) is None
+    assert ratio_of_means(None, [[1.0]]) is None
     # Independent: the relative errors add in squares.
     one, other = 5 + torch.randn(1, 400).double(), 2 + 0.1 * torch.randn(1, 400).double()
     relative = math.hypot(1 / 5, 0.1 / 2) / 20
-    assert ratio(one.tolist(), other.tolist())['error'] == pytest.approx(2.5 * relative, rel=0.15)
+    assert ratio_of_means(one.tolist(), other.tolist())['error'] == pytest.approx(2.5 * relative, rel=0.15)
 
 
 # ---------------------------------------------------------------------------- runs
@@ -429,7 +429,7 @@ def test_a_loss_without_second_derivative_is_refused(files, tmp_path, monkeypatc
 def test_ratios_of_what_was_not_found_are_left_out():
     part = dict(hessian=dict(raw=dict(eigenvalues=[], trace=dict(samples=[[1.0]]))),
                 sharpness=dict(raw=[dict(radius=0.1, ascent=None)]))  # fmt: skip
-    values = R.compare(dict(a=part, b=part))[0]['values']
+    values = R.compare_pairs(dict(a=part, b=part))[0]['values']
     assert values['raw: trace'] == dict(ratio=1.0, error=None)
     assert values['raw: largest eigenvalue'] is None
     assert values['raw: sharpness at 0.1'] is None

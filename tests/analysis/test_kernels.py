@@ -34,7 +34,7 @@ def test_only_convolutions_larger_than_1x1_are_taken():
         | {'pos_embed': torch.ones(1, 8, 7, 7), 'table.weight': torch.ones(2, 2, 3, 3, dtype=torch.int64)}
     )
     assert list(found) == ['stem', 'strip']
-    assert [layers.kind_of(kernel) for kernel in found.values()] == ['dense', 'depthwise']
+    assert [layers.shape_kind(kernel) for kernel in found.values()] == ['dense', 'depthwise']
     assert [layers.describe(kernel) for kernel in found.values()] == ['3x3 dense, 3->8', '1x7 depthwise, 8']
     assert layers.channel_rows(found['stem']).shape == (8, 27)
 

@@ -33,10 +33,10 @@ def test_the_gram_matrix_of_ones_counts_covered_positions():
     counts = torch.tensor([4, 6, 4, 6, 9, 6, 4, 6, 4], dtype=torch.float64)
     torch.testing.assert_close(matrix.diagonal(dim1=1, dim2=2), 4 * counts[None])
     # A corner is covered by four ninths of what covers the centre.
-    found = T.spectrum(torch.ones(4, 1, 3, 3), geo)
+    found = T.gram_spectrum(torch.ones(4, 1, 3, 3), geo)
     assert found['diagonal'][0][0] / found['diagonal'][1][1] == pytest.approx(4 / 9)
     assert found['mean_diagonal'] == pytest.approx(4 * 49 / 9)
-    assert T.spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
+    assert T.gram_spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
 
 
 def test_a_kernel_of_its_centre_alone_has_no_favourite():
@@ -44,7 +44,7 @@ def test_a_kernel_of_its_centre_alone_has_no_favourite():
     basis[:, :, 1, 1] = torch.tensor([1.0, 2, 3, 4])[:, None]
     geo = RF.geometry(basis.shape, 4, 3)
     torch.testing.assert_close(RF.gram_matrices(basis, geo)[0], 30 * torch.eye(9, dtype=torch.float64))
-    found = T.spectrum(basis, geo)
+    found = T.gram_spectrum(basis, geo)
     assert found['condition'] == pytest.approx(1)
     assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
 
@@ -124,7 +124,7 @@ def test_dense_layers_have_a_matrix_for_each_slice():
 def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
     kernel = torch.randn(4, 2, 7, 7, dtype=torch.float64)
     geo = RF.geometry(kernel.shape, 1, 3)
-    found = T.spectrum(kernel, geo)
+    found = T.gram_spectrum(kernel, geo)
     assert found['condition'] is None
     assert sum(value > 1e-12 for value in found['values']) == 9
     gradient = torch.randn(8, 1, 49, dtype=torch.float64)

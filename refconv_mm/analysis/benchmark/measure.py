@@ -92,7 +92,7 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
         seconds: about how long the timed part of training may take; inference gets half of it.
         folder: where relative config paths start.
     """
-    plain, classes = made.make_model(made.open_config(case['config'], folder))
+    plain, classes = made.make_model(made.find_config(case['config'], folder))
     data = made.made_batch(tuple(case['size']), batch, classes)
     result = dict(model=name, config=case['config'], size=list(case['size']), batch=batch, **machine())
     result['training'] = measure_training(plain, data, seconds)
@@ -118,7 +118,7 @@ def measure_onnx(plain: nn.Module, batch: made.Batch, seconds: float) -> dict[st
 
 def measure_fuse(config: str, folder: Path, repeats: int = 5) -> dict[str, Any]:
     """Seconds of fusing, proving and writing, beyond building and loading the model of a refocused config."""
-    cfg = made.open_config(config, folder)
+    cfg = made.find_config(config, folder)
     beyond, loading = [], []
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, 'refocused.pth')

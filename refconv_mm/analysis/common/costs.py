@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from ...version import __version__
 
 
-def ratio(seconds: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
+def round_ratio(seconds: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
     """Median of the per-round ratios to the reference, and their quartiles.
 
     The two numbers of one round were measured within moments of each other, so what slows the machine down for longer
@@ -78,7 +78,7 @@ def alternate(
             report()
     finally:
         gc.enable()
-    return {name: dict(seconds=each, ratio=ratio(each, seconds[reference])) for name, each in seconds.items()}
+    return {name: dict(seconds=each, ratio=round_ratio(each, seconds[reference])) for name, each in seconds.items()}
 
 
 def peak_bytes(make: Callable[[], Callable[[], Any]]) -> int:

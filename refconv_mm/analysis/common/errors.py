@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
     """`mean`, its standard `error` (None for a single value) and the `values`."""
     numbers = torch.tensor(values, dtype=torch.float64)
     error = numbers.std().item() / math.sqrt(len(numbers)) if len(numbers) > 1 else None
@@ -27,13 +27,15 @@ def crossed(samples: Tensor) -> dict[str, Any]:
         `mean`; `probe_error` and `batch_error`, of the means over the other (None for a single probe or batch);
         `error`, the root of the sum of their squares (None if both are).
     """
-    probe, batch = summary(samples.mean(1).tolist())['error'], summary(samples.mean(0).tolist())['error']
+    probe, batch = mean_and_error(samples.mean(1).tolist())['error'], mean_and_error(samples.mean(0).tolist())['error']
     known = [each for each in (probe, batch) if each is not None]
     error = math.hypot(*known) if known else None
     return dict(mean=samples.mean().item(), error=error, probe_error=probe, batch_error=batch)
 
 
-def ratio(one: Sequence[Sequence[float]] | None, other: Sequence[Sequence[float]] | None) -> dict[str, Any] | None:
+def ratio_of_means(
+    one: Sequence[Sequence[float]] | None, other: Sequence[Sequence[float]] | None
+) -> dict[str, Any] | None:
     """Ratio of two means over the same probes and batches; None where one is missing or not positive.
 
     Args:

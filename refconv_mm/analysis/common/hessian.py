@@ -23,7 +23,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 
-from .errors import crossed, summary
+from .errors import crossed, mean_and_error
 from .task_loss import TaskLoss, fixed_seed
 from .units import Scales
 
@@ -164,7 +164,7 @@ def largest(operators: Hessians, count: int, seed: int = 0) -> list[dict[str, An
         vector = torch.as_tensor(vectors[:, i], dtype=whole.dtype, device=whole.device)
         products = [part @ vector for part in operators.parts]
         residual = (sum(products) / len(products) - float(values[i]) * vector).norm().item()
-        over = summary([(product @ vector).item() for product in products])
+        over = mean_and_error([(product @ vector).item() for product in products])
         found.append(dict(value=float(values[i]), residual=residual, **over))
     return found
 

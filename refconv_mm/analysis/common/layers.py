@@ -12,7 +12,7 @@ from ...checkpoint import build_model
 from ...surgery import named_refconvs
 
 
-def kind_of(kernel: Tensor) -> str:
+def shape_kind(kernel: Tensor) -> str:
     """`'depthwise'` or `'dense'`, as far as the shape tells."""
     return 'depthwise' if kernel.shape[1] == 1 else 'dense'
 
@@ -21,7 +21,7 @@ def describe(kernel: Tensor) -> str:
     """For tables: `'3x3 depthwise, 96'`."""
     out_channels, per_group, kh, kw = kernel.shape
     width = f'{out_channels}' if per_group == 1 else f'{per_group}->{out_channels}'
-    return f'{kh}x{kw} {kind_of(kernel)}, {width}'
+    return f'{kh}x{kw} {shape_kind(kernel)}, {width}'
 
 
 def channel_rows(kernel: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def draw_map(axes: Axes, values: Any, low: float, high: float, colours: str = MA
             colour = 'black' if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else 'white'
             size = 8 if max(len(values), len(row)) <= 5 else 5
             axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
-    bare(axes)
+    no_ticks(axes)
     return image
 
 
@@ -79,7 +79,7 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def bare(axes: Axes) -> None:
+def no_ticks(axes: Axes) -> None:
     """No ticks."""
     axes.set_xticks([])
     axes.set_yticks([])

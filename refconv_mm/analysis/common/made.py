@@ -20,7 +20,7 @@ from ...checkpoint import build_model
 from ...surgery import bare
 
 
-def open_config(config: str, folder: Path) -> Config:
+def find_config(config: str, folder: Path) -> Config:
     """The config of a model: `scope::name` from an installed library, or a path, seen from `folder` or from here.
 
     Raises:

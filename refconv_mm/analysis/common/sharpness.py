@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import summary
+from .errors import mean_and_error
 from .hessian import Tick
 from .task_loss import TaskLoss
 from .units import Scales
@@ -105,7 +105,7 @@ def sharpness(
 
     Returns:
         For each radius: `radius`, and over the batches `step` (after one step) and `ascent` (the largest met), as
-        :func:`refconv_mm.analysis.common.errors.summary`, or None where the loss was not finite.
+        :func:`refconv_mm.analysis.common.errors.mean_and_error`, or None where the loss was not finite.
     """
     rises: list[list[tuple[float, float]]] = [[] for _ in radii]
     with displaced(units) as move:
@@ -117,6 +117,8 @@ def sharpness(
                 found.append(climb(task, batch, units, radius, steps, start, move, tick))
     rows = []
     for radius, found in zip(radii, rises, strict=True):
-        step, ascent = (summary(each) if all(map(math.isfinite, each)) else None for each in zip(*found, strict=True))
+        step, ascent = (
+            mean_and_error(each) if all(map(math.isfinite, each)) else None for each in zip(*found, strict=True)
+        )
         rows.append(dict(radius=radius, step=step, ascent=ascent))
     return rows

@@ -26,7 +26,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ...console import progress_display
 from .kernels import gather
-from .made import make_model, open_config
+from .made import find_config, make_model
 from .options import Analysis
 from .parts import PartStore
 from .task_loss import MODES, SPLITS, TaskLoss, make_task_loss
@@ -131,7 +131,7 @@ def _measure_models(analysis: Analysis, options: Any, args: Namespace, out_dir: 
     if args.threads:
         torch.set_num_threads(args.threads)
     names = names_of(args.configs, args.names, 'configs')
-    made = [make_model(open_config(config, Path())) for config in args.configs]
+    made = [make_model(find_config(config, Path())) for config in args.configs]
     models = {name: model for name, (model, _) in zip(names, made, strict=True)}
     with Progress(SpinnerColumn(), TextColumn('{task.description}'), TimeElapsedColumn()) as progress:
         bar = progress.add_task('')

@@ -14,11 +14,6 @@ from .report import MEASURES, UNITS
 
 
 def draw(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """By file name."""
-    return dict(cost=draw_bars(results))
-
-
-def draw_bars(results: Mapping[str, Any]) -> Figure:
     """A panel of bars for each measure, a bar for each model; times with their quartiles."""
     rows, first = results['models'], results['models'][0]['name']
     size = (12, 1.1 + 2 * (0.7 + 0.34 * len(rows)))
@@ -42,4 +37,4 @@ def draw_bars(results: Mapping[str, Any]) -> Figure:
         axes.tick_params(axis='x', labelsize=8)
         axes.grid(axis='x', linewidth=0.3)
         axes.set_axisbelow(True)
-    return figure
+    return dict(cost=figure)

@@ -17,11 +17,6 @@ LABELS = dict(filter='filter-relative', raw='raw (depends on scale)', element='e
 
 
 def draw(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """By file name."""
-    return dict(curvature=draw_all(results))
-
-
-def draw_all(results: Mapping[str, Any]) -> Figure:
     """Eigenvalues and traces, densities, sharpness, ratios; scale-invariant beside raw, a colour for each net."""
     measured = results['measured']
     heights = [3, 3.6, 3.6] + ([0.9 + 0.22 * len(results['compared'][0]['values'])] if results['compared'] else [])
@@ -39,7 +34,7 @@ def draw_all(results: Mapping[str, Any]) -> Figure:
         _draw_ratios(parts[3].subplots(), results)
     handles, labels = top[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside upper center', ncols=len(measured), fontsize=9)
-    return figure
+    return dict(curvature=figure)
 
 
 def _draw_eigenvalues(axes: Axes, measured: Mapping[str, Any], unit: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..common.errors import ratio, summary
+from ..common.errors import mean_and_error, ratio_of_means
 from ..common.hessian import Tick, hessians, largest, spectrum, trace
 from ..common.parts import PartStore
 from ..common.sharpness import sharpness
@@ -101,7 +101,7 @@ def measure_loaded(
         losses = [float(task.loss(batch)) for batch in task.batches]
     if not all(map(math.isfinite, losses)):
         raise ValueError(f'the loss is not finite on every batch: {losses}; weights, or a box without area, at fault')
-    found: dict[str, Any] = dict(loss=summary(losses), hessian={}, sharpness={})
+    found: dict[str, Any] = dict(loss=mean_and_error(losses), hessian={}, sharpness={})
     for unit in HESSIANS:
         units = make_scales(task.model, unit, options.params)
         operators = hessians(task, units, product)
@@ -126,11 +126,11 @@ def sum_up(records: Sequence[dict[str, Any]], options: CurvatureOptions, task: T
     return dict(
         batches=task.what, count=len(task.batches), mode=task.mode, settings=asdict(options),
         checkpoints=[{part: each[part] for part in kept} for each in records],
-        measured=measured, compared=compare(measured),
+        measured=measured, compared=compare_pairs(measured),
     )  # fmt: skip
 
 
-def compare(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def compare_pairs(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Ratios of every checkpoint to every one before it, with errors of the pair: same probes, same batches.
 
     Returns:
@@ -138,7 +138,7 @@ def compare(measured: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     return [
         dict(of=other, over=name, values={
-            key: ratio(samples, theirs) for (key, samples), theirs
+            key: ratio_of_means(samples, theirs) for (key, samples), theirs
             in zip(_samples(measured[other]).items(), _samples(measured[name]).values(), strict=True)
         })
         for name, other in combinations(measured, 2)

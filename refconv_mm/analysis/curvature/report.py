@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scipy.stats import t
@@ -17,12 +17,14 @@ BN = dict(
     batch="the batch's own statistics, as in training: growing or shrinking a filter before a batch norm changes "
     'nothing, and counts as flat',
 )
+TRACE = ('parameters', 'trace', 'error over vectors', 'error over batches', 'mean eigenvalue')
 ORDER = ('filter', 'element', 'raw')  # of the units in tables: what can be compared first
 
 
 def report(results: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The sections that are printed, and those by quantity."""
     settings, measured = results['settings'], results['measured']
+    count = settings['eigenvalues']
     first = [
         f'Loss on {results["batches"]}. Batch norm: {BN[results["mode"]]}.',
         '\n'.join(f'- {unit}: {text}.' for unit, text in UNITS.items()),
@@ -39,14 +41,14 @@ def report(results: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         '## Largest eigenvalues of the Hessian',
         'Value, standard error over the batches (to first order: the eigenvector kept); residual, within which an '
         'eigenvalue of the Hessian of these batches is certain.',
-        _eigenvalue_table(measured, settings['eigenvalues']),
+        _by_unit(measured, [f'{i + 1}.' for i in range(count)], lambda part: _eigenvalues(part, count)),
         '## Trace of the Hessian',
         f'Hutchinson, {settings["probes"]} vectors. Both errors are in the ±.',
-        _trace_table(measured),
+        _by_unit(measured, TRACE, _trace),
         '## Spectral density',
         f'{settings["starts"]} Lanczos quadratures of {settings["lanczos"]} steps; see the figure. The lowest '
         'eigenvalue is no higher than given here. Peaks in the figure are as wide as the quadrature resolves.',
-        _spectrum_table(measured),
+        _by_unit(measured, ['lowest eigenvalue, at most'], lambda part: [f'{part["spectrum"]["smallest"]:.4g}']),
         '## Sharpness',
         'How much higher the loss of a batch gets within a radius, as SAM and ASAM count it in each unit: the most met '
         f'in {settings["ascent"]} steps of ascent, and (in brackets) after the first. In units of filters, a radius of '
@@ -64,9 +66,10 @@ def _interval(batches: int) -> str:
 
 
 def _short_table(measured: Mapping[str, Any]) -> str:
-    rows = []
-    for name, found in measured.items():
-        rows.append((name, plus_minus(found['loss']), *_three(found, 'filter'), *_three(found, 'raw')))
+    rows = [
+        (name, plus_minus(found['loss']), *_three(found, 'filter'), *_three(found, 'raw'))
+        for name, found in measured.items()
+    ]
     head = ['checkpoint', 'loss']
     for unit in ('filter', 'raw'):
         rises = next(iter(measured.values()))['sharpness'][unit]
@@ -90,34 +93,24 @@ def _ratio_table(compared: Sequence[Mapping[str, Any]]) -> str:
     return table(['1: equal; below 1: flatter', *(f'{pair["of"]} / {pair["over"]}' for pair in compared)], rows)
 
 
-def _eigenvalue_table(measured: Mapping[str, Any], count: int) -> str:
-    rows = []
-    for unit, name, found in _by_unit(measured):
-        tops = found['eigenvalues']
-        cells = [f'{plus_minus(top, "value")} ({top["residual"]:.1g})' for top in tops]
-        rows.append((unit, name, *cells, *['not found'] * (count - len(tops))))
-    return table(['unit', 'checkpoint', *(f'{i + 1}.' for i in range(count))], rows)
-
-
-def _trace_table(measured: Mapping[str, Any]) -> str:
-    rows = []
-    for unit, name, found in _by_unit(measured):
-        part = found['trace']
-        errors = ['' if part[key] is None else f'{part[key]:.2g}' for key in ('probe_error', 'batch_error')]
-        mean = part['mean'] / found['parameters']
-        rows.append((unit, name, f'{found["parameters"]:,}', plus_minus(part), *errors, f'{mean:.3g}'))
-    head = ['unit', 'checkpoint', 'parameters', 'trace', 'error over vectors', 'error over batches']
-    return table([*head, 'mean eigenvalue'], rows)
-
-
-def _spectrum_table(measured: Mapping[str, Any]) -> str:
-    rows = [(unit, name, f'{part["spectrum"]["smallest"]:.4g}') for unit, name, part in _by_unit(measured)]
-    return table(['unit', 'checkpoint', 'lowest eigenvalue, at most'], rows)
-
-
-def _by_unit(measured: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+def _by_unit(measured: Mapping[str, Any], head: Sequence[str], cells: Callable[[Any], Sequence[str]]) -> str:
+    """A table with a row for each unit of the Hessian and each checkpoint."""
     units = list(next(iter(measured.values()))['hessian'])
-    return [(unit, name, found['hessian'][unit]) for unit in reversed(units) for name, found in measured.items()]
+    rows = [
+        (unit, name, *cells(found['hessian'][unit])) for unit in reversed(units) for name, found in measured.items()
+    ]
+    return table(['unit', 'checkpoint', *head], rows)
+
+
+def _eigenvalues(part: Mapping[str, Any], count: int) -> list[str]:
+    texts = [f'{plus_minus(top, "value")} ({top["residual"]:.1g})' for top in part['eigenvalues']]
+    return texts + ['not found'] * (count - len(texts))
+
+
+def _trace(part: Mapping[str, Any]) -> list[str]:
+    found, count = part['trace'], part['parameters']
+    errors = ['' if found[key] is None else f'{found[key]:.2g}' for key in ('probe_error', 'batch_error')]
+    return [f'{count:,}', plus_minus(found), *errors, f'{found["mean"] / count:.3g}']
 
 
 def _sharpness_table(measured: Mapping[str, Any]) -> str:

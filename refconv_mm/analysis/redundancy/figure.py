@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..common.look import GREY, MAP, bare, depth_axis, depth_width, finish, short_names, style
+from ..common.look import GREY, MAP, depth_axis, depth_width, finish, no_ticks, short_names, style
 from .measure import MEASURES, RANDOM
 from .report import LABELS, SENSE
 
@@ -74,7 +74,7 @@ def draw_heat(maps: Mapping[str, Sequence[Tensor]], names: Sequence[str], measur
         for axes, matrix, values, name in zip(line, maps[layer], off, names, strict=True):
             image = axes.imshow(matrix.numpy(), cmap=MAP, vmin=0, vmax=top or 1.0, interpolation='nearest')
             axes.set_title(f'{name}: mean shown {float(values.mean()):.3g}', fontsize=8)
-            bare(axes)
+            no_ticks(axes)
         line[0].set_ylabel(label, fontsize=8)
         figure.colorbar(image, ax=list(line), shrink=0.85, pad=0.02).ax.tick_params(labelsize=7)
     figure.suptitle(f'{LABELS[measured]} between channels  ({SENSE[measured]})', fontsize=10)

@@ -121,7 +121,7 @@ def measure_rows(rows: Tensor) -> dict[str, float]:
     return values | dict(effective_rank=effective_rank(rows))
 
 
-def measure_layer(
+def redundancy_of(
     kernels: Sequence[Tensor], max_channels: int, seed: int
 ) -> tuple[dict[str, Any], list[Tensor] | None]:
     """One layer in several checkpoints, on the same channels in each.
@@ -170,7 +170,7 @@ def measure(sets: Sequence[KernelSet], options: RedundancyOptions) -> dict[str, 
     layers, maps = [], {}
     for layer, kernels in align(sets):
         held = [kernel for kernel in kernels if kernel is not None]
-        row, rows = measure_layer(held, options.max_channels, options.seed)
+        row, rows = redundancy_of(held, options.max_channels, options.seed)
         for part in ('values', 'dead'):
             found = iter(row[part] or ())
             row[part] = row[part] and [None if kernel is None else next(found) for kernel in kernels]

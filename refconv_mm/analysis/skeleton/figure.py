@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..common.look import GREY, MAP, bare, depth_axis, depth_width, draw_map, finish, short_names, style
+from ..common.look import GREY, MAP, depth_axis, depth_width, draw_map, finish, no_ticks, short_names, style
 from .measure import REGIONS
 
 ACROSS = 9  # layers in a line of the figure of layers
@@ -77,7 +77,7 @@ def draw_layers(results: Mapping[str, Any]) -> Figure:
             if place % across == 0:
                 axes.set_ylabel(name, fontsize=8)
     for axes in panels.flat:
-        bare(axes)
+        no_ticks(axes)
         axes.set_frame_on(bool(axes.images))
     figure.colorbar(image, ax=panels, shrink=0.6, pad=0.02).ax.tick_params(labelsize=7)
     figure.suptitle('mean |w| at each position, layer by layer (1: even)', fontsize=10)

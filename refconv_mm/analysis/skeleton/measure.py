@@ -85,7 +85,7 @@ def shares(relative: Tensor) -> dict[str, dict[str, float]]:
     }
 
 
-def measure_layer(kernel: Tensor) -> dict[str, Any]:
+def skeleton_of(kernel: Tensor) -> dict[str, Any]:
     """Map and shares of one kernel, by weighting."""
     maps = {weighting: magnitude_map(kernel, weighting) for weighting in WEIGHTINGS}
     return {weighting: dict(map=relative.tolist(), **shares(relative)) for weighting, relative in maps.items()}
@@ -112,7 +112,7 @@ def measure(sets: Sequence[KernelSet], options: SkeletonOptions | None = None) -
         elif zero := [each.name for each in sets if not each.kernels[layer].any()]:
             skipped[layer] = f'all zero in {", ".join(zero)}'
         else:
-            values = {each.name: measure_layer(each.kernels[layer]) for each in sets}
+            values = {each.name: skeleton_of(each.kernels[layer]) for each in sets}
             layers.append(dict(layer=layer, kernel=describe(kernel), size=f'{height}x{width}', values=values))
     if not layers:
         raise ValueError(f'no layer has a skeleton: {"; ".join(f"{k}: {v}" for k, v in skipped.items())}')

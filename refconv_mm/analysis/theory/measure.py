@@ -20,7 +20,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ... import functional as RF
-from ..common.errors import summary
+from ..common.errors import mean_and_error
 from ..common.kernels import KernelSet
 from ..common.layers import describe, layer_settings, sample, settings_of, turned, without_scaling
 from ..common.text import some
@@ -58,7 +58,7 @@ def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -
     return flat, geo._replace(slices=len(chosen) * geo.width, groups=len(chosen))
 
 
-def spectrum(basis: Tensor, geo: RF.Geometry, factor: float = 1.0) -> dict[str, Any]:
+def gram_spectrum(basis: Tensor, geo: RF.Geometry, factor: float = 1.0) -> dict[str, Any]:
     """What the Gram matrices of a layer say before any training.
 
     Args:
@@ -182,7 +182,7 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
         flat, part = sampled([each.kernels[layer] for each in sets], geo, options.max_groups, options.seed)
         size = 'x'.join(map(str, kernel.shape[2:]))
         row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), size=size, groups=geo.groups)
-        row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=spectrum(flat[0], part, factor))
+        row |= dict(measured=part.groups, map_k=geo.map_k, gain=gain, gram=gram_spectrum(flat[0], part, factor))
         after = {each.name: _both(flat[0], end, part) for each, end in zip(sets[1:], flat[1:], strict=True)}
         layers.append(row | dict(after=after))
     if not layers:
@@ -194,8 +194,8 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
     return dict(
         checkpoints=[each.record for each in sets], measures=MEASURES, max_groups=options.max_groups,
         seed=options.seed, layers=layers,
-        mean={name: overall([row['after'][name] for row in layers]) for name in names},
-        rest={name: overall([(row['after'][name] or {}).get('rest') for row in layers]) for name in names},
+        mean={name: over_layers([row['after'][name] for row in layers]) for name in names},
+        rest={name: over_layers([(row['after'][name] or {}).get('rest') for row in layers]) for name in names},
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def _both(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | N
     return dict(whole, turned=turned(before, after), scaling=dict(factor=factor, share=share), rest=kept)
 
 
-def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+def over_layers(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     """Mean and standard error over layers, and in how many a measure is positive; `changed` counts the layers."""
     rows = [row for row in found if row]
     result: dict[str, Any] = dict(changed=len(rows), layers=len(found))
@@ -220,7 +220,7 @@ def overall(found: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
         result['scaling'] = {key: sum(row['scaling'][key] for row in rows) / len(rows) for key in ('factor', 'share')}
     for measure_name in MEASURES:
         values = [row[measure_name] for row in rows if row[measure_name] is not None]
-        stats = summary(values) if values else dict(mean=None, error=None)
+        stats = mean_and_error(values) if values else dict(mean=None, error=None)
         positive = sum(value > 0 for value in values)
         result[measure_name] = dict(mean=stats['mean'], error=stats['error'], positive=positive, layers=len(values))
     return result

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...console import table
-from ..common.errors import summary
+from ..common.errors import mean_and_error
 from ..common.text import Headline, mean_error, short, three
 from .measure import MEASURES
 
@@ -77,7 +77,7 @@ def _paired(differences: np.ndarray) -> str:
     known = differences[np.isfinite(differences)]
     if len(known) < 2 or not known.any():
         return ''
-    found = summary(known.tolist())
+    found = mean_and_error(known.tolist())
     return f'{found["mean"]:+.2f} ± {found["error"]:.2f}'
 
 
