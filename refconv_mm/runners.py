@@ -95,6 +95,12 @@ def name_run(cfg: Config, name: str) -> None:
 
 
 def leave_process_group() -> None:
-    """Ends a distributed run. Without it the threads of gloo can abort a process that exits."""
+    """Ends a distributed run.
+
+    A thread of gloo can still hold the tensors of the last collective, and it takes the GIL to release them. If the
+    interpreter is already shutting down, that aborts the process ("terminate called without an active exception"), and
+    the launcher reports a finished run as failed. So the process sleeps first, which leaves the GIL to the thread.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        time.sleep(1)
