@@ -1,4 +1,4 @@
-"""Measures what is inside checkpoints or models: a sub-command for each analysis; see `analyse.py NAME --help`.
+"""Measures checkpoints or models: a sub-command for each analysis; see `analyse.py NAME --help`.
 
 python tools/analyse.py redundancy plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
 python tools/analyse.py skeleton plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside

@@ -24,7 +24,7 @@ def analysis_of(name: str) -> Analysis:
 
 def add_parser(subparsers: Any) -> ArgumentParser:
     """Adds `analyse`, with a sub-command for each analysis, to a command's sub-commands; for :func:`run`."""
-    text = 'Measures what is inside checkpoints or models, and writes tables, JSON and figures.'
+    text = 'Measures checkpoints or models, and writes tables, JSON and figures.'
     parser = subparsers.add_parser('analyse', help=text, description=text)
     add_analyses(parser)
     return parser
@@ -68,7 +68,7 @@ def run(args: Namespace, command: str) -> list[Path]:
         args.parser.error(str(error))
     except KeyboardInterrupt:
         parts = parts_file(analysis, out_dir)
-        kept = f'; what is done is kept in {parts}: the same command goes on from there' if parts.is_file() else ''
+        kept = f'; the parts done are kept in {parts}: the same command goes on from there' if parts.is_file() else ''
         args.parser.exit(130, f'\nstopped{kept}\n')
     print(text)
     for path in written:

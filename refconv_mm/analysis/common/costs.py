@@ -82,7 +82,7 @@ def alternate(
 
 
 def peak_bytes(make: Callable[[], Callable[[], Any]]) -> int:
-    """Peak of what is allocated during a call, with all that `make` allocated before and that lives on.
+    """Peak of allocated memory during a call, including all that `make` allocated before and that is still alive.
 
     Counted from torch's own record of every allocation on the CPU, so caches, workspaces and temporaries are in
     it; buffers inside oneDNN are not, as torch's allocator does not see them.

@@ -30,7 +30,7 @@ from .units import Scales
 TOLERANCE = 1e-3  # ARPACK stops once the residual of every eigenvalue is below this share of it
 RESTARTS = 25  # or after so many restarts
 KAPPA = 3.0  # width of the density's bumps, Papyan 2020, section D.2
-Tick = Callable[[float], object]  # told of every product with the Hessian of one batch
+Tick = Callable[[float], object]  # called with a number of products with the Hessian of one batch
 
 
 class _Network(nn.Module):
@@ -85,7 +85,7 @@ class InUnits(PyTorchLinearOperator):
         base: H.
         units: has the diagonal, and the parameters of `base`.
         batches: that one product with H visits.
-        tick: told of every product, in batches.
+        tick: called after every product, with the number of batches.
     """
 
     SELF_ADJOINT = True

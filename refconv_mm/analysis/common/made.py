@@ -1,4 +1,4 @@
-"""Models and made training data, whatever the library: what :mod:`.costs` and its users measure."""
+"""Models of configs and made training data for them, which :mod:`.costs` measures."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def sharpness(
         units: made at the weights that the task's model has; they are moved and put back.
         radii: in their unit, as SAM and ASAM count rho.
         steps: of ascent; 1 is SAM's own estimate.
-        tick: told of every evaluation.
+        tick: called after every evaluation.
 
     Returns:
         For each radius: `radius`, and over the batches `step` (after one step) and `ascent` (the largest met), as

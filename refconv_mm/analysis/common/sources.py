@@ -36,7 +36,7 @@ Results = dict[str, Any]
 
 
 class Source(NamedTuple):
-    """Its arguments, and the results of an analysis of what they name."""
+    """Adds the arguments of a source, and measures what the arguments name."""
 
     add_arguments: Callable[[ArgumentParser], None]
     measure: Callable[[Analysis, Any, Namespace, Path], Results]
@@ -88,7 +88,7 @@ def measure_checkpoints(
     analysis: Analysis, options: Any, cfg: Config, paths: Sequence[str], names: Sequence[str], task: TaskLoss,
     out_dir: Path, trust: bool = False,
 ) -> Results:  # fmt: skip
-    """Measures checkpoints one by one; what is done is kept in :func:`parts_file` and not measured again.
+    """Measures checkpoints one by one; results are kept in :func:`parts_file` and not measured again.
 
     Args:
         cfg: the config of the checkpoints, plain or refocused.

@@ -1,4 +1,4 @@
-"""In what unit the displacement of a weight is measured: that decides what 'sharp' means.
+"""Units in which the displacement of a weight is measured; the unit decides what 'sharp' means.
 
     raw       absolute, all parameters. A filter scaled up before a batch norm looks flatter by the square of the
               factor, though the net computes the same.

@@ -36,34 +36,40 @@ def plan_work(task: TaskLoss, options: CurvatureOptions, stores: Sequence[PartSt
     """Gradients of a batch, or what takes as long, that each checkpoint needs.
 
     Raises:
-        ValueError: the Hessian is smaller than what is asked, or see :func:`check_smooth`.
+        ValueError: the Hessian is smaller than what is asked, or see :func:`time_product`.
     """
     for unit in HESSIANS:
         count = make_scales(task.model, unit, options.params).count
         for name in ('eigenvalues', 'lanczos'):
             if (asked := getattr(options, name)) >= count:
                 raise ValueError(f'--{name} {asked} must be fewer than the parameters that --params matches, {count}')
-    if any(WHOLE not in store.known for store in stores):
-        check_smooth(task, options)
+    seconds = 0.0 if all(WHOLE in store.known for store in stores) else time_product(task, options)
     batches = len(task.batches)
     products = SOLVER + options.eigenvalues + options.probes + options.starts * options.lanczos
     products *= len(HESSIANS) * batches
     gradients = len(UNITS) * (1 + options.ascent * len(options.radii)) * batches
-    text = f'about {products} products with the Hessian of a batch, and {gradients} gradients'
     left = PRODUCT * products + gradients
+    text = (
+        f'about {seconds * left / PRODUCT / 60:.1f} minutes: {products} products with the Hessian of a batch, '
+        f'{seconds:.2f} s each, and {gradients} gradients'
+    )
     return [(0.0, 'measured before and kept') if WHOLE in store.known else (left, text) for store in stores]
 
 
-def check_smooth(task: TaskLoss, options: CurvatureOptions) -> None:
-    """Raises unless the loss can be differentiated twice.
+def time_product(task: TaskLoss, options: CurvatureOptions) -> float:
+    """Seconds of one product with the Hessian of a batch.
 
     Raises:
-        ValueError: names the model and torch's own message.
+        ValueError: the loss can't be differentiated twice.
     """
     units = make_scales(task.model, 'raw', options.params)
     part = hessians(task, units).parts[0]
+    vector = torch.ones(units.count, dtype=part.dtype, device=part.device)
     try:
-        part @ torch.ones(units.count, dtype=part.dtype, device=part.device)
+        part @ vector  # the first product also pays for allocations
+        start = time.perf_counter()
+        (part @ vector).sum().item()
+        return time.perf_counter() - start
     except RuntimeError as error:
         raise ValueError(
             f'the loss of {type(task.model).__name__} can not be differentiated twice: {error}. An operator without a '

@@ -4,7 +4,7 @@ landscape CONFIG plain.pth control.pth fused.pth --names before,control,refocuse
 -> landscape.md, landscape.json, landscape.png (lines), landscape_map.png (contours)
 
 Real images of the config, the same for all; a refocused checkpoint is fused in memory. Points done are kept in
-DIR/landscape_parts.jsonl: an interrupted run goes on where it was, a finer one takes over what is there.
+DIR/landscape_parts.jsonl: an interrupted run goes on where it stopped, and a finer run takes the points that are there.
 """
 
 import math

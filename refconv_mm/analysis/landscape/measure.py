@@ -62,7 +62,7 @@ def filter_normalised(draw: Tensor, weight: Tensor) -> Tensor:
 def movable(model: nn.Module, seed: int) -> Iterator[Callable[[Point], None]]:
     """Hands out a function that moves a model to a point; afterwards every weight is what it was, bit for bit.
 
-    Beside the model there is one copy of its weights, and one tensor's direction at a time, drawn anew for each point.
+    Beside the model there is one copy of its weights, and one tensor's direction at a time, drawn again for each point.
     """
     weights = {name: p.detach() for name, p in model.named_parameters() if p.ndim > 1 and p.is_floating_point()}
     with kept(list(weights.values())) as saved:

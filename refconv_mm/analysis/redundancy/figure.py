@@ -58,7 +58,7 @@ def draw_depth(results: Mapping[str, Any]) -> Figure:
 
 
 def _height(row: Mapping[str, Any], values: Mapping[str, float], m: str) -> float:
-    """A measure as drawn: ranks of depthwise and dense layers compare only as shares of what is possible."""
+    """A measure as drawn: the rank is divided by the largest possible one, so that layers of all kinds compare."""
     return values[m] / (row['largest_rank'] if m == 'effective_rank' else 1)
 
 

@@ -151,7 +151,7 @@ def redundancy_of(
 
 
 def random_like(rows: Tensor, seed: int) -> Tensor:
-    """Gaussian channels of the same number, length and root mean square: what knows nothing is not redundant either."""
+    """Gaussian channels of the same number, length and root mean square, the reference for kernels torn apart."""
     noise = torch.randn(rows.shape, dtype=rows.dtype, generator=torch.Generator().manual_seed(seed))
     return noise * rows.square().mean().sqrt()
 

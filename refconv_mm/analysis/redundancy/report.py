@@ -26,7 +26,7 @@ def report(results: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     sections = ['\n'.join(f'- {LABELS[m]}: {MEASURES[m]}.' for m in MEASURES)]
     sections.append(
         f'Of a layer at most {results["max_channels"]} channels, a sample of seed {results["seed"]}, the same in every '
-        f'checkpoint. Channels that do not know of each other are not redundant either: see {RANDOM}.'
+        f'checkpoint. Random channels are not redundant either: compare with the {RANDOM}.'
     )
     if RANDOM not in results['mean']:
         sections.append(
