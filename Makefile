@@ -10,7 +10,11 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
 TORCH := $(shell sed -n 's/^torch==//p' requirements/torch.txt)
 
-.PHONY: help install demo test benchmark lint format clean
+DOCS := $(CURDIR)/.venv-docs
+# `make lint` takes .venv where it is up to date, else a small environment without torch and mmcv.
+LINT := $(shell [ $(STAMPS)/openmmlab -nt requirements/lint.txt ] && echo $(VENV) || echo $(CURDIR)/.venv-lint)
+
+.PHONY: help install demo test benchmark docs lint format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,7 +22,9 @@ help:
 	@echo 'make test     set up, then run the tests (6 minutes after set-up)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
 	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
-	@echo 'make lint     ruff and mypy;   make format  let ruff rewrite;   make clean  remove .venv and work_dirs'
+	@echo 'make docs     build the documentation into build/docs (a minute the first time; compiles nothing)'
+	@echo 'make lint     ruff and mypy (a minute the first time; compiles nothing);   make format  let ruff rewrite'
+	@echo 'make clean    remove what was set up or built, and work_dirs'
 
 $(STAMPS)/venv:
 	@echo '==> [1/5] $(VENV) with $(PYTHON) (seconds)'
@@ -37,7 +43,7 @@ $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh $(STAMPS)/torc
 	@requirements/build_mmcv.sh $(VENV) $(MMCV)
 	@touch $@
 
-$(STAMPS)/openmmlab: requirements/openmmlab.txt requirements/dev.txt $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH)
+$(STAMPS)/openmmlab: requirements/openmmlab.txt requirements/dev.txt requirements/lint.txt $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH)
 	@echo '==> [4/5] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
 	@$(PIP) -r requirements/torch.txt -r requirements/openmmlab.txt -r requirements/dev.txt mmcv==$(MMCV)
 	@touch $@
@@ -59,14 +65,37 @@ test: install
 benchmark: install
 	@$(PY) -W ignore tools/benchmark.py
 
-lint: install
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy
+# An environment of a few wheels: $(call small,FOLDER,REQUIREMENTS)
+define small
+	@command -v $(PYTHON) >/dev/null || { echo 'no $(PYTHON); name an interpreter with PYTHON='; exit 1; }
+	@echo '==> $(1) with $(2) (about a minute, once)'
+	@$(PYTHON) -m venv --clear $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -r $(2)
+	@touch $(1)/stamp
+endef
 
-format: install
-	@$(VENV)/bin/ruff format .
-	@$(VENV)/bin/ruff check --fix .
+$(CURDIR)/.venv-lint/stamp: requirements/lint.txt
+	$(call small,$(CURDIR)/.venv-lint,requirements/lint.txt)
+
+$(DOCS)/stamp: requirements/docs.txt
+	$(call small,$(DOCS),requirements/docs.txt)
+
+# A warning is an error: a broken link, a page without a place, a public name without documentation.
+docs: $(DOCS)/stamp
+	@rm -rf build/docs build/doctrees  # a cached page would not repeat its warnings
+	@$(DOCS)/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@echo 'open build/docs/index.html'
+
+LINT_READY := $(filter-out $(VENV)/stamp,$(LINT)/stamp)
+
+lint: $(LINT_READY)
+	@$(LINT)/bin/ruff check .
+	@$(LINT)/bin/ruff format --check .
+	@$(LINT)/bin/mypy
+
+format: $(LINT_READY)
+	@$(LINT)/bin/ruff format .
+	@$(LINT)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) work_dirs
+	rm -rf $(VENV) $(CURDIR)/.venv-lint $(DOCS) build work_dirs

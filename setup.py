@@ -44,7 +44,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['refconv_mm', 'refconv_mm.*']),
-    package_data={'refconv_mm': ['py.typed']},
+    package_data={'refconv_mm': ['py.typed', 'analysis/page.html']},
     python_requires='>=3.10',
     # mmcv is not among them: pip would compile it, or take a build without ops. The import says what to do.
     install_requires=['torch>=2.6', 'mmengine>=0.10.4,<0.11', 'numpy', 'packaging', 'rich'],

@@ -2,14 +2,10 @@
 
 A convolution kernel `(O, I/g, KH, KW)` is read as one image of `n = O * I/g` channels, each a `KH x KW` slice. The
 transformation is a convolution over that image, kernel `m x m`, stride 1, zero padding `m // 2`, in `G = O * I / g**2`
-groups of `g` slices (RefConv, arXiv 2310.10563, section 3):
+groups of `g` slices (RefConv, arXiv 2310.10563, section 3). For one group let `U` be the im2col of its basis,
+`(g*m*m, KH*KW)`, and `F` the map of that convolution as a matrix. The basis is frozen, so `U` is constant:
 
-    Wt = Wb + refocus(Wb)
-
-For one group let `U` be the im2col of its basis, `(g*m*m, KH*KW)`, and `F` the map of that convolution as a matrix. The
-update of the kernel is `D = F U`. The basis is frozen, so `U` is constant, and a step of SGD moves the update by
-
-    dD = -lr (dL/dF) U = -lr (dL/dWt) U'U
+    Wt = Wb + D,   D = F U        a step of SGD moves D by  -lr (dL/dF) U = -lr (dL/dWt) U'U
 
 The *explicit* form trains `F`, as the released layer does. The *update* form trains `D` itself and multiplies its
 gradient by the Gram matrix `U'U`: the same training under SGD (docs/theory.md).
@@ -17,6 +13,7 @@ gradient by the Gram matrix `U'U`: the same training under SGD (docs/theory.md).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -114,10 +111,18 @@ def gram_matrices(basis: Tensor, geo: Geometry, scope: str = 'group') -> Tensor:
     """
     kh, kw = basis.shape[2:]
     rows = basis.detach().double().reshape(1 if scope == 'layer' else geo.groups, -1, geo.positions)
-    moments = F.pad((rows.mT @ rows).view(-1, kh, kw, kh, kw), [geo.map_k // 2] * 8)
-    side = range(geo.map_k)
-    shifted = (moments[:, y : y + kh, x : x + kw, y : y + kh, x : x + kw] for y in side for x in side)
-    return sum(shifted, torch.zeros((), dtype=rows.dtype, device=rows.device)).reshape(-1, geo.positions, geo.positions)
+    moments = (rows.mT @ rows).view(-1, kh, kw, kh, kw)
+    total, reach = torch.zeros_like(moments), range(-(geo.map_k // 2), geo.map_k // 2 + 1)
+    for dy, dx in itertools.product(reach, reach):
+        (y, yd), (x, xd) = _overlap(kh, dy), _overlap(kw, dx)
+        total[:, y, x, y, x] += moments[:, yd, xd, yd, xd]
+    return total.view(-1, geo.positions, geo.positions)
+
+
+def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+    """The positions `p` on a side for which `p + offset` is on it too, and those `p + offset`."""
+    first, last = max(0, -offset), max(0, size - max(0, offset))
+    return slice(first, last), slice(first + offset, max(first, last) + offset)
 
 
 def mean_diagonal(basis: Tensor, geo: Geometry, scope: str = 'group') -> float:
@@ -173,10 +178,9 @@ def slice_product(grad: Tensor, basis: Tensor, map_k: int) -> Tensor:
 
 
 def precondition(kernel: Tensor, metric: Tensor | None, basis: Tensor | None = None, map_k: int = 0) -> None:
-    """Has the gradient of a composed kernel multiplied by a metric, before it reaches what the kernel is composed of.
+    """Has a hook multiply the gradient of a composed kernel by a metric, before it reaches the trained parameter.
 
-    A hook does it. Of what was tried it costs least (an autograd function that torch.func accepts takes three times as
-    long), and compilers, exporters and torch.func see through it.
+    An autograd function that torch.func accepts takes three times as long.
 
     Args:
         kernel: `(O, I/g, KH, KW)`, a linear function of the trained parameter.
@@ -217,7 +221,7 @@ class Start(NamedTuple):
     """A start of the transformation.
 
     Attributes:
-        rows: makes the rows `first` to `last` of each group's map: `(G, last - first, g*m*m)`; None for zeros.
+        rows: makes rows `first` to `last` of each group's map, `(G, last - first, g*m*m)`; None for zeros.
         random: whether it perturbs the kernel by chance. A layer that stands there untrained is not the plain one.
         identity: what the option `identity` must be for it; None for either.
     """

@@ -25,8 +25,8 @@ class RefConv2d(nn.Conv2d):
     The kernel is `Wt = Wb + refocus(Wb)`. The basis `Wb` is a buffer under the key `weight`, so a plain checkpoint
     fills it unrenamed. The only trainable part of the kernel is the parameter `refocus`, the update: of the kernel's
     shape, with its gradient multiplied by the Gram matrix of the basis (:mod:`refconv_mm.functional`). `.weight`
-    *reads* as the effective kernel `Wt`, for code that takes the kernel from a convolution and computes with it
-    (mmcv's `fuse_conv_bn` and `efficient_conv_bn_eval`, exporters). `.basis` is the frozen kernel.
+    *reads* as the effective kernel `Wt`, for code that computes with a convolution's kernel (mmcv's `fuse_conv_bn`,
+    exporters). `.basis` is the frozen kernel.
 
     A pointwise layer (kernel 1 x 1) has nothing to refocus and is an ordinary trainable convolution.
 
@@ -86,8 +86,7 @@ class RefConv2d(nn.Conv2d):
         assert kernel is not None
         self.geometry = RF.geometry(kernel.shape, groups, chosen.map_k)
         self.form = 'explicit' if chosen.form == 'explicit' else 'update'
-        # Drawn only where it is used, so that a zero start leaves the random numbers of the rest of the model
-        # as they are without RefConv.
+        # Drawn only where it is used: with a zero start the rest of the model draws as without RefConv.
         self._seed = int(torch.randint(2**31, ())) if chosen.start.random else 0
         del self._parameters['weight']
         self.register_buffer('weight', kernel.detach())
@@ -156,8 +155,7 @@ class RefConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, O, H', W')`, as `nn.Conv2d`."""
         if isinstance(input, torch.fx.Proxy):
-            # fx would compute the kernel while it traces and keep it as a constant that never trains. Like the
-            # layers of torch.nn, this one stays a single node (mmengine's efficient_conv_bn_eval looks for it).
+            # A traced kernel would be a constant. Like torch.nn's, this layer stays one node (efficient_conv_bn_eval).
             tracer = input.tracer
             assert isinstance(tracer, torch.fx.Tracer)
             return tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})  # type: ignore[return-value]
@@ -201,11 +199,12 @@ class RefConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def to_conv2d(self) -> nn.Conv2d:
-        """A plain convolution with the effective kernel; composed in float64, in this layer's dtype."""
+        """A plain convolution with the effective kernel, in this layer's dtype."""
         with torch.device('meta'):  # no numbers are drawn for a kernel that is about to be written
             conv = self.plain_type(**self.conv_args(self))
-        like = self.basis if self.is_refocused else self.weight
-        conv.weight = nn.Parameter(self.exact_kernel().to(like), self.trained.requires_grad)
+        # A sum is as exact as it can be; the sums of an explicit map are composed in float64.
+        kernel = self.exact_kernel().to(self.basis) if self.form == 'explicit' else self.weight.detach().clone()
+        conv.weight = nn.Parameter(kernel, self.trained.requires_grad)
         if self.bias is not None:
             conv.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
         return conv.train(self.training)

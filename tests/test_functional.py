@@ -154,3 +154,10 @@ def test_a_large_start_is_made_in_pieces():
 def test_a_bad_map_is_refused(map_k, error):
     with pytest.raises(error, match='map_k'):
         RF.geometry((8, 1, 3, 3), 8, map_k)
+
+
+def test_a_map_may_be_higher_than_a_flat_kernel():
+    basis = torch.randn(4, 1, 2, 7, dtype=torch.float64)
+    geo = RF.geometry(basis.shape, 4, 7)
+    unfolded = im2col(basis, geo)
+    torch.testing.assert_close(RF.gram_matrices(basis, geo), unfolded.mT @ unfolded, **EXACT)

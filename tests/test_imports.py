@@ -56,7 +56,7 @@ def test_a_comparison_imports_no_analysis_and_no_matplotlib_before_it_draws():
 
 def test_functional_needs_torch_alone():
     names = {name.split('.')[0] for level, name in imports(ROOT / 'refconv_mm' / 'functional.py') if level == 0}
-    assert names <= {'__future__', 'collections', 'math', 'typing', 'torch'}
+    assert names <= {'__future__', 'collections', 'itertools', 'math', 'typing', 'torch'}
 
 
 def test_tools_are_short_and_files_are_small():

@@ -17,7 +17,7 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # nothing; torch's profiler read
 import torch
 from mmengine.config import Config
 
-from refconv_mm.analysis.benchmark_run import PARTS, run_suite
+from refconv_mm.analysis.benchmark.suite import PARTS, run_suite
 
 SUITE = Path(__file__).parents[1] / 'configs' / 'benchmark' / 'suite.py'
 

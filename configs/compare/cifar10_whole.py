@@ -4,7 +4,7 @@
 # schedule again from the same learning rate. One baseline a seed. 40,000 images are trained on, 10,000 tested.
 # One thread of a two-core Xeon: 4 to 5 minutes a run.
 config = '../cifar10/small-mobilenet_cifar10.py'
-schedule = dict(steps=15 * 312, warmup=312, schedule='cosine')
+schedule = dict(steps=10 * 312, warmup=312, schedule='cosine')
 tasks = {
     'small_mobilenet': dict(
         config=config,

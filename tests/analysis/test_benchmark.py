@@ -7,8 +7,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from refconv_mm.analysis import benchmark, benchmark_report, cost
-from refconv_mm.analysis.benchmark_run import run_suite
+from refconv_mm.analysis.benchmark import measure as B
+from refconv_mm.analysis.benchmark.suite import run_suite
+from refconv_mm.analysis.common.made import Trainer, find_config, made_batch
+from refconv_mm.analysis.common.text import quartiles
 from refconv_mm.layer import RefConv2d
 
 MODEL = """
@@ -56,10 +58,10 @@ def test_it_measures_reports_and_does_nothing_twice(suite, tmp_path, monkeypatch
     assert text.count('| tiny |') == 2 + 2 + 3 + 1
     # A second run takes everything from disk, and one on another machine nothing.
     measured = []
-    monkeypatch.setattr(benchmark, 'measure_case', lambda *args: measured.append(args) or results['cases'][0])
+    monkeypatch.setattr(B, 'measure_case', lambda *args: measured.append(args) or results['cases'][0])
     run_suite(suite, tmp_path, 'the command', parts=['cases'], seconds=0.01)
     assert not measured
-    monkeypatch.setattr(benchmark, 'machine', lambda: dict(processor='another', time='now'))
+    monkeypatch.setattr(B, 'machine', lambda: dict(processor='another', time='now'))
     run_suite(suite, tmp_path, 'the command', parts=['cases'], seconds=0.01)
     assert len(measured) == 2
 
@@ -68,7 +70,7 @@ def test_unknown_names_are_refused(suite, tmp_path):
     with pytest.raises(ValueError, match='--only must be of'):
         run_suite(suite, tmp_path, '', only=['resnet18'])
     with pytest.raises(FileNotFoundError, match='no config at'):
-        benchmark.open_model('not_there.py', tmp_path)
+        find_config('not_there.py', tmp_path)
 
 
 def test_the_deployed_models_are_one_function_but_not_plain_s():
@@ -76,7 +78,7 @@ def test_the_deployed_models_are_one_function_but_not_plain_s():
         nn.Conv2d(3, 8, 3, groups=1, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=8)
     ).eval()
     plain[1].running_mean.uniform_(), plain[1].running_var.uniform_(0.5, 2)
-    models = benchmark.deployed(plain.double())
+    models = B.deployable(plain.double())
     x = torch.randn(1, 3, 9, 9, dtype=torch.float64)
     outputs = {name: model(x) for name, model in models.items()}
     assert not torch.allclose(outputs['plain'], outputs['refocused'], atol=1e-6)
@@ -87,8 +89,8 @@ def test_the_deployed_models_are_one_function_but_not_plain_s():
 
 
 def test_dense_nets_are_measured_with_both_scopes():
-    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(3, 8, 3)))) == {'plain', 'explicit', 'update', 'layer'}
-    assert set(benchmark.variants(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))) == {'plain', 'explicit', 'update'}
+    assert set(B.variants(nn.Sequential(nn.Conv2d(3, 8, 3)))) == {'plain', 'explicit', 'update', 'layer'}
+    assert set(B.variants(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))) == {'plain', 'explicit', 'update'}
 
 
 def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
@@ -98,16 +100,15 @@ def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
 
     for cfg in (detector(voc, tmp_path), segmenter(city, tmp_path)):
         model = build_model(cfg)
-        trainer = cost.Trainer(model, cost.made_batch((64, 64), 2, classes=2))
+        trainer = Trainer(model, made_batch((64, 64), 2, classes=2))
         trainer()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
 
 
 def test_the_growing_layer_leaves_out_what_memory_can_t_hold(monkeypatch):
-    monkeypatch.setattr(benchmark, 'memory', lambda: benchmark.SPARE)
-    assert [row['form'] for row in benchmark.grow([8], seconds=0.01)] == ['plain', 'update']
+    monkeypatch.setattr(B, 'memory', lambda: B.SPARE)
+    assert [row['form'] for row in B.grow([8], seconds=0.01)] == ['plain', 'update']
 
 
 def test_tables_say_median_and_quartiles():
-    assert benchmark_report.spread((1.0, 0.9, 1.1), 2) == '1.00 (0.90 to 1.10)'
-    assert benchmark_report.table(['a', 'b'], [('x', 1)]).splitlines() == ['| a | b |', '|---|---:|', '| x | 1 |']
+    assert quartiles((1.0, 0.9, 1.1), 2) == '1.00 (0.90 to 1.10)'

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from refconv_mm.analysis import cost_models as C
-from refconv_mm.analysis.benchmark import open_model
-from refconv_mm.analysis.cost_report import FILES, run
-from refconv_mm.analysis.html_summary import ANALYSES
-from refconv_mm.checkpoint import build_model
+from refconv_mm.analysis.common.made import find_config, make_model
+from refconv_mm.analysis.cost import CostOptions
+from refconv_mm.analysis.cost import measure as C
+from refconv_mm.analysis.cost.report import headlines
 from refconv_mm.surgery import refocus
 
 from ..conftest import ROOT
@@ -73,6 +72,10 @@ class Branches(nn.Module):
         return sum(net(x) for net in self.nets)
 
 
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def test_multiply_adds_and_parameters_of_a_small_net():
     one = 6 * 6 * (3 * 8 * 9 + 8 * 4)
     assert C.multiply_adds(Net(), torch.randn(1, 3, 8, 8)) == one
@@ -85,12 +88,13 @@ def test_what_runs_in_production_is_measured():
     refocused.load_state_dict(plain.state_dict())
     refocus(refocused)
     branches = nn.Sequential(Branches())
-    results = C.measure(dict(plain=plain, refocused=refocused, branches=branches), 2, (8, 8), 2, 0.01)
-    parameters, one = 3 * 8 * 9 + 8 * 4, 6 * 6 * (3 * 8 * 9 + 8 * 4)
+    models, options = dict(plain=plain, refocused=refocused, branches=branches), CostOptions((8, 8), 2, 0.01)
+    results = C.measure(models, 2, options)
+    weights, one = 3 * 8 * 9 + 8 * 4, 6 * 6 * (3 * 8 * 9 + 8 * 4)
     rows = {row['name']: row for row in results['models']}
-    assert {row['parameters'] for row in rows.values()} == {parameters}
+    assert {row['parameters'] for row in rows.values()} == {weights}
     assert {row['multiply_adds'] for row in rows.values()} == {one}
-    assert [row['trainable'] for row in rows.values()] == [parameters, parameters, 2 * parameters]
+    assert [row['trainable'] for row in rows.values()] == [weights, weights, 2 * weights]
     assert rows['refocused']['deployed'] == '1 RefConv layers fused, batch norm folded'
     assert rows['branches']['deployed'] == '0 switched to deploy, batch norm folded'
     assert rows['plain']['training']['ratio'] == rows['plain']['inference']['ratio'] == (1, 1, 1)
@@ -99,51 +103,51 @@ def test_what_runs_in_production_is_measured():
 
 
 def test_repvgg_is_run_in_its_deployed_form():
-    model = build_model(open_model(REPVGG, ROOT))
+    model, _ = make_model(find_config(REPVGG, ROOT))
     inputs = torch.randn(1, 3, 64, 64)
-    ready, done = C.deployed(model)
+    ready, done = C.deploy(model)
     assert done == 'backbone switched to deploy, batch norm folded'
     with torch.inference_mode():
         before, after = model(inputs), ready(inputs)
     # In float32 the branches are added in another order, through 22 layers.
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
-    assert 8.30e6 < C._parameters(ready) < 8.32e6  # the paper (arXiv 2101.03697, table 4) says 8.30 M
+    assert 8.30e6 < parameters(ready) < 8.32e6  # the paper (arXiv 2101.03697, table 4) says 8.30 M
 
 
 def test_a_block_of_the_users_own(tmp_path, monkeypatch):
     (tmp_path / 'tiny_cbam.py').write_text(CBAM)
     (tmp_path / 'cbam.py').write_text(CONFIG)
     monkeypatch.syspath_prepend(tmp_path)
-    models, classes = C.read_models([str(tmp_path / 'cbam.py')], 'cbam')
+    model, classes = make_model(find_config(str(tmp_path / 'cbam.py'), ROOT))
     sys.modules.pop('tiny_cbam')
     assert classes == 1000
-    blocks = [module for module in models['cbam'].modules() if type(module).__name__ == 'TinyCBAM']
+    blocks = [module for module in model.modules() if type(module).__name__ == 'TinyCBAM']
     assert len(blocks) == 3
     added = sum(parameter.numel() for block in blocks for parameter in block.parameters())
-    plain, _ = C.read_models(['mmpretrain::resnet/resnet50_8xb32_in1k.py'])
-    assert C._parameters(models['cbam']) - C._parameters(plain['resnet50_8xb32_in1k']) == added
+    plain, _ = make_model(find_config('mmpretrain::resnet/resnet50_8xb32_in1k.py', ROOT))
+    assert parameters(model) - parameters(plain) == added
 
 
-def test_bad_settings_are_refused(tmp_path):
+def test_bad_settings_are_refused(tool, tmp_path):  # noqa: F811
     with pytest.raises(ValueError, match=r'--batch, --size and --seconds must be positive, got 0'):
-        C.measure(dict(plain=Net()), 2, batch=0)
+        CostOptions(batch=0)
     with pytest.raises(ValueError, match=r'narrow cannot be trained or run on 2 made images of \(8, 8\)'):
-        C.measure(dict(plain=Net(), narrow=nn.Sequential(nn.Conv2d(4, 4, 3))), 2, (8, 8), 2, 0.01)
-    with pytest.raises(ValueError, match='1 configs need as many different names'):
-        run([PLAIN], 'one,two', tmp_path / 'out', 'command')
-    with pytest.raises(FileNotFoundError, match='no config at'):
-        run([str(tmp_path / 'none.py')], None, tmp_path / 'out', 'command')
+        C.measure(dict(plain=Net(), narrow=nn.Sequential(nn.Conv2d(4, 4, 3))), 2, CostOptions((8, 8), 2, 0.01))
+    for arguments, message in (
+        ([PLAIN, '--names', 'one,two'], '1 configs need as many different names'),
+        ([tmp_path / 'none.py'], 'no config at'),
+        ([PLAIN, '--batch', 0], '--batch, --size and --seconds must be positive'),
+    ):
+        code, said = tool('analyse', 'cost', *arguments, '--out-dir', tmp_path / 'out')
+        assert (code, message in said) == (2, True), said
     assert not (tmp_path / 'out').exists()
-    (tmp_path / 'cost.png').touch()
-    with pytest.raises(FileExistsError, match=r'cost\.png exists and is left alone'):
-        run([PLAIN], None, tmp_path, 'command')
 
 
 def test_the_tool_puts_se_and_repvgg_beside_a_plain_net(tool, tmp_path):  # noqa: F811
     options = ['--names', 'plain,se,repvgg', '--size', 32, 32, '--batch', 2, '--seconds', 0.1]
-    code, said = tool('cost', PLAIN, SE, REPVGG, *options, '--out-dir', tmp_path)
+    code, said = tool('analyse', 'cost', PLAIN, SE, REPVGG, *options, '--out-dir', tmp_path)
     assert code == 0, said
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    assert {path.name for path in tmp_path.iterdir()} == {'cost.md', 'cost.json', 'cost.png'}
     rows = {row['name']: row for row in json.loads((tmp_path / 'cost.json').read_text())['models']}
     assert {name: row['config'] for name, row in rows.items()} == dict(plain=PLAIN, se=SE, repvgg=REPVGG)
     assert rows['plain']['trainable'] == 3_504_872
@@ -154,5 +158,5 @@ def test_the_tool_puts_se_and_repvgg_beside_a_plain_net(tool, tmp_path):  # noqa
     assert all(row['peak_bytes'] > 3 * 4 * row['trainable'] for row in rows.values())
     assert rows['plain']['training']['ratio'] == [1, 1, 1] != rows['repvgg']['training']['ratio']
     assert '| repvgg | 9.11 | 8.31 |' in said
-    summed_up = ANALYSES['cost'](json.loads((tmp_path / 'cost.json').read_text()))  # as the HTML report shows it
+    summed_up = headlines(json.loads((tmp_path / 'cost.json').read_text()))  # as the HTML report shows it
     assert summed_up[0].values == dict(plain='3.50', se='2.54', repvgg='9.11')

@@ -6,27 +6,28 @@ import math
 
 import pytest
 import torch
-from matplotlib import pyplot as plt
 from mmengine.config import Config
 from torch.func import functional_call
 
-from refconv_mm.analysis import curvature as C
-from refconv_mm.analysis import curvature_run as R
-from refconv_mm.analysis.curvature_report import compare
-from refconv_mm.analysis.geometry import make_geometry
-from refconv_mm.analysis.task_loss import TaskLoss
-from refconv_mm.analysis.uncertainty import crossed, ratio, summary
+from refconv_mm.analysis.common import hessian as C
+from refconv_mm.analysis.common.errors import crossed, mean_and_error, ratio_of_means
+from refconv_mm.analysis.common.sources import measure_checkpoints, parts_file
+from refconv_mm.analysis.common.task_loss import TaskLoss
+from refconv_mm.analysis.common.units import make_scales
+from refconv_mm.analysis.curvature import ANALYSIS, CurvatureOptions
+from refconv_mm.analysis.curvature import measure as R
+from refconv_mm.analysis.driver import write
 
 from ..conftest import detector, random_checkpoint
 from ..test_tools import tool  # noqa: F401
 from .toys import ConvNet, convnet, quadratic, rescale_channels, rescale_filters
 
 SPREAD = torch.linspace(-1, 3, 30).double() ** 3  # from -1 to 27, most of them small, as a net's are
-SMALL = R.Settings(eigenvalues=2, probes=3, lanczos=4, starts=2, radii=(0.01, 0.05), ascent=2)
+SMALL = CurvatureOptions(eigenvalues=2, probes=3, lanczos=4, starts=2, radii=(0.01, 0.05), ascent=2)
 
 
 def operators(task: TaskLoss, unit: str = 'raw', *params: str) -> C.Hessians:
-    return C.hessians(task, make_geometry(task.model, unit, params or ('*',)))
+    return C.hessians(task, make_scales(task.model, unit, params or ('*',)))
 
 
 def dense(operator: C.InUnits) -> torch.Tensor:
@@ -69,7 +70,7 @@ def test_largest_eigenvalues_of_a_quadratic():
         vector = vectors[:, -i]
         by_batch = [(vector @ of_batch @ vector).item() for of_batch, _ in task.batches]
         assert top['values'] == pytest.approx(by_batch, rel=1e-2)  # the vector is known to the residual, 1e-3
-        assert top['error'] == pytest.approx(summary(by_batch)['error'], rel=0.1)
+        assert top['error'] == pytest.approx(mean_and_error(by_batch)['error'], rel=0.1)
         assert top['mean'] == pytest.approx(top['value'], rel=1e-5)
 
 
@@ -133,12 +134,12 @@ def test_moments_of_the_density_are_those_of_the_start_and_on_average_of_the_spe
     torch.testing.assert_close(weights.sum(1), torch.ones(60).double())
     for power in range(1, 6):
         moments = (weights * nodes**power).sum(1)
-        with C.seeded(7):
+        with C.fixed_seed(7):
             start = torch.randn(30, dtype=torch.float64)
         start /= start.norm()
         exact = start @ torch.linalg.matrix_power(hessian, power) @ start
         assert moments[7].item() == pytest.approx(exact.item(), rel=1e-8)  # Gauss quadrature: exact up to power 11
-        truth, error = (SPREAD**power).mean().item(), summary(moments.tolist())['error']
+        truth, error = (SPREAD**power).mean().item(), mean_and_error(moments.tolist())['error']
         assert moments.mean().item() == pytest.approx(truth, abs=3.5 * error)
     assert SPREAD[0] - 1e-9 <= part['smallest'] < 0
 
@@ -273,7 +274,7 @@ def test_a_layer_scaled_against_the_next_one():
 
 def test_units_of_parameters():
     net = convnet().model
-    raw, filters, elements = (make_geometry(net, unit) for unit in ('raw', 'filter', 'element'))
+    raw, filters, elements = (make_scales(net, unit) for unit in ('raw', 'filter', 'element'))
     assert raw.count == sum(p.numel() for p in net.parameters())
     assert list(filters.parameters) == ['conv1.weight', 'conv2.weight', 'last.weight']
     assert [tuple(scale.shape) for scale in filters.scales] == [(3, 1, 1, 1), (2, 1, 1, 1), (2, 1)]
@@ -282,25 +283,25 @@ def test_units_of_parameters():
     assert elements.count == filters.count == 3 * 9 + 2 * 3 * 9 + 4
     for unit, message in dict(raw='matches no trainable parameter', filter='matches no filter').items():
         with pytest.raises(ValueError, match=message):
-            make_geometry(net, unit, ['norm1.*'] if unit == 'filter' else ['backbone.*'])
+            make_scales(net, unit, ['norm1.*'] if unit == 'filter' else ['backbone.*'])
     with pytest.raises(ValueError, match='unit must be one of'):
-        make_geometry(net, 'layer')
+        make_scales(net, 'layer')
 
 
 def test_errors_of_means_and_ratios():
-    assert summary([1.0, 3.0]) == dict(mean=2.0, error=1.0, values=[1.0, 3.0])
-    assert summary([1.0])['error'] is None
+    assert mean_and_error([1.0, 3.0]) == dict(mean=2.0, error=1.0, values=[1.0, 3.0])
+    assert mean_and_error([1.0])['error'] is None
     samples = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).double()
     assert crossed(samples) == dict(mean=2.5, error=pytest.approx(math.hypot(1, 0.5)), probe_error=1.0, batch_error=0.5)
     assert crossed(samples[:1, :1])['error'] is None
     # Twice the other on every batch: the scatter is common to both and the ratio is certain.
-    assert ratio([[2.0, 4.0, 9.0]], [[1.0, 2.0, 4.5]]) == dict(ratio=2.0, error=0.0)
-    assert ratio([[1.0, 2.0]], [[-1.0, 0.0]]) is None
-    assert ratio(None, [[1.0]]) is None
+    assert ratio_of_means([[2.0, 4.0, 9.0]], [[1.0, 2.0, 4.5]]) == dict(ratio=2.0, error=0.0)
+    assert ratio_of_means([[1.0, 2.0]], [[-1.0, 0.0]]) is None
+    assert ratio_of_means(None, [[1.0]]) is None
     # Independent: the relative errors add in squares.
     one, other = 5 + torch.randn(1, 400).double(), 2 + 0.1 * torch.randn(1, 400).double()
     relative = math.hypot(1 / 5, 0.1 / 2) / 20
-    assert ratio(one.tolist(), other.tolist())['error'] == pytest.approx(2.5 * relative, rel=0.15)
+    assert ratio_of_means(one.tolist(), other.tolist())['error'] == pytest.approx(2.5 * relative, rel=0.15)
 
 
 # ---------------------------------------------------------------------------- runs
@@ -332,14 +333,14 @@ def files(tmp_path) -> list:
     return list(map(str, paths))
 
 
-def go(files, out, task=None, settings=SMALL, **options):
+def go(files, out, task=None, options=SMALL):
     torch.manual_seed(1)  # so that every call has the same batches
-    task = task or convnet()
-    return R.run(Config({}), files, ['plain', 'scaled', 'other'], task, settings, out, 'command', **options)
+    task, names = task or convnet(), ['plain', 'scaled', 'other']
+    return measure_checkpoints(ANALYSIS, options, Config({}), files, names, task, out)
 
 
 def test_a_run_and_what_it_tells(files, tmp_path):
-    written = go(files, tmp_path / 'out')
+    written, _ = write(ANALYSIS, go(files, tmp_path / 'out'), tmp_path / 'out', 'command')
     assert [path.name for path in written] == ['curvature.md', 'curvature.json', 'curvature.png']
     results, text = json.loads(written[1].read_text()), written[0].read_text()
     assert text.startswith('# Curvature of the task loss\n\n`command`\n')
@@ -359,13 +360,13 @@ def test_a_run_and_what_it_tells(files, tmp_path):
 def test_weights_and_buffers_are_untouched():
     task = convnet()
     before = copy.deepcopy(task.model.state_dict())
-    R.measure(task, SMALL)
+    R.measure_loaded(task, SMALL)
     assert all(torch.equal(value, before[key]) for key, value in task.model.state_dict().items())
     assert all(p.grad is None for p in task.model.parameters())
 
 
 def test_an_interruption_loses_one_checkpoint(files, tmp_path, monkeypatch):
-    calls, settings = [], R.Settings(1, 1, 2, 1, (0.01,), 1)
+    calls, options = [], CurvatureOptions(1, 1, 2, 1, (0.01,), 1)
 
     def stop(*args):
         calls.append(args)
@@ -373,21 +374,17 @@ def test_an_interruption_loses_one_checkpoint(files, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return measure(*args)
 
-    measure = R.measure
-    monkeypatch.setattr(R, 'measure', stop)
-    monkeypatch.setattr(R, 'draw', lambda results: plt.figure())  # takes longer than measuring
+    measure = R.measure_loaded
+    monkeypatch.setattr(R, 'measure_loaded', stop)
     with pytest.raises(KeyboardInterrupt):
-        go(files, tmp_path, settings=settings)
-    assert not (tmp_path / 'curvature.md').exists()
-    assert len(list((tmp_path / R.PARTS).iterdir())) == 2
-    go(files, tmp_path, settings=settings)
+        go(files, tmp_path, options=options)
+    assert len(parts_file(ANALYSIS, tmp_path).read_text().splitlines()) == 2
+    go(files, tmp_path, options=options)
     assert len(calls) == 4
-    go(files, tmp_path, settings=settings, force=True)  # nothing is left to measure
+    go(files, tmp_path, options=options)  # nothing is left to measure
     assert len(calls) == 4
-    go(files, tmp_path, convnet(1), settings, force=True)  # other batches, other results
+    go(files, tmp_path, convnet(1), options)  # other batches, other results
     assert len(calls) == 7
-    with pytest.raises(FileExistsError, match='is left alone'):
-        go(files, tmp_path)
 
 
 def test_what_a_run_refuses(files, tmp_path):
@@ -397,15 +394,15 @@ def test_what_a_run_refuses(files, tmp_path):
     torch.save(task.model.state_dict(), files[2])
     with pytest.raises(ValueError, match='the loss is not finite'):
         go(files, tmp_path)
-    for options, message in (
+    for wrong, message in (
         (dict(probes=0), '--probes must be at least 1, got 0'),
         (dict(radii=(0.1, -1.0)), '--radii must be positive'),
         (dict(radii=()), '--radii must be positive'),
     ):
         with pytest.raises(ValueError, match=message):
-            R.Settings(**options)
+            CurvatureOptions(**wrong)
     with pytest.raises(ValueError, match='--lanczos 30 must be fewer than the parameters that --params matches, 4'):
-        go(files, tmp_path, settings=R.Settings(params=('last.weight',)))
+        go(files, tmp_path, options=CurvatureOptions(params=('last.weight',)))
 
 
 class Once(torch.autograd.Function):
@@ -432,7 +429,7 @@ def test_a_loss_without_second_derivative_is_refused(files, tmp_path, monkeypatc
 def test_ratios_of_what_was_not_found_are_left_out():
     part = dict(hessian=dict(raw=dict(eigenvalues=[], trace=dict(samples=[[1.0]]))),
                 sharpness=dict(raw=[dict(radius=0.1, ascent=None)]))  # fmt: skip
-    values = compare(dict(a=part, b=part))[0]['values']
+    values = R.compare_pairs(dict(a=part, b=part))[0]['values']
     assert values['raw: trace'] == dict(ratio=1.0, error=None)
     assert values['raw: largest eigenvalue'] is None
     assert values['raw: sharpness at 0.1'] is None
@@ -448,7 +445,7 @@ def test_a_detector_by_the_tool(voc, tool, tmp_path):  # noqa: F811
     # The features of a net that was never trained vanish under running statistics.
     data = ('--bn', 'batch', '--batches', 2, '--batch-size', 2)
     options = ('--params', 'bbox_head.*', '--out-dir', tmp_path / 'out', *data, *QUICK)
-    code, said = tool('curvature', config, start, *options)
+    code, said = tool('analyse', 'curvature', config, start, *options)
     assert code == 0, said
     assert 'In short' in said
     assert 'a plain checkpoint, as it is' in said
@@ -462,13 +459,13 @@ def test_a_refocused_segmenter_by_the_tool(seg_run, tool, tmp_path):  # noqa: F8
     seg_run['cfg'].dump(config)
     data = ('--split', 'val', '--batches', 1, '--batch-size', 1)
     options = ('--params', '*.conv_seg.*', '--names', 'before,refocused', '--out-dir', tmp_path, *data, *QUICK)
-    code, said = tool('curvature', config, seg_run['start'], seg_run['last'], *options)
+    code, said = tool('analyse', 'curvature', config, seg_run['start'], seg_run['last'], *options)
     assert code == 0, said
     assert 'refocused / before' in said
     assert 'fused in memory' in said
     assert (tmp_path / 'curvature.png').stat().st_size > 10_000
     code, said = tool(
-        'curvature', config, seg_run['start'], '--params', 'nothing.*', '--out-dir', tmp_path / 'no', *data
+        'analyse', 'curvature', config, seg_run['start'], '--params', 'nothing.*', '--out-dir', tmp_path / 'no', *data
     )
     assert code == 2
     assert '--params nothing.* matches no trainable parameter' in said

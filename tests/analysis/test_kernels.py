@@ -5,7 +5,8 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from refconv_mm.analysis import kernels as K
+from refconv_mm.analysis.common import kernels as K
+from refconv_mm.analysis.common import layers
 
 
 def state(**kernels) -> OrderedDict:
@@ -33,9 +34,9 @@ def test_only_convolutions_larger_than_1x1_are_taken():
         | {'pos_embed': torch.ones(1, 8, 7, 7), 'table.weight': torch.ones(2, 2, 3, 3, dtype=torch.int64)}
     )
     assert list(found) == ['stem', 'strip']
-    assert [K.kind_of(kernel) for kernel in found.values()] == ['dense', 'depthwise']
-    assert [K.describe(kernel) for kernel in found.values()] == ['3x3 dense, 3->8', '1x7 depthwise, 8']
-    assert K.channel_rows(found['stem']).shape == (8, 27)
+    assert [layers.shape_kind(kernel) for kernel in found.values()] == ['dense', 'depthwise']
+    assert [layers.describe(kernel) for kernel in found.values()] == ['3x3 dense, 3->8', '1x7 depthwise, 8']
+    assert layers.channel_rows(found['stem']).shape == (8, 27)
 
 
 def test_checkpoints_are_matched_and_named(save):
@@ -102,9 +103,9 @@ def test_layers_of_several_nets_are_aligned_in_the_order_of_each():
 
 
 def test_samples_are_seeded_and_whole_where_they_can_be():
-    assert K.sample(5, 8, 0).tolist() == [0, 1, 2, 3, 4]
-    drawn = K.sample(100, 8, 0)
-    assert torch.equal(drawn, K.sample(100, 8, 0))
-    assert not torch.equal(drawn, K.sample(100, 8, 1))
+    assert layers.sample(5, 8, 0).tolist() == [0, 1, 2, 3, 4]
+    drawn = layers.sample(100, 8, 0)
+    assert torch.equal(drawn, layers.sample(100, 8, 0))
+    assert not torch.equal(drawn, layers.sample(100, 8, 1))
     assert len(drawn.unique()) == 8
     assert torch.equal(drawn, drawn.sort().values)

@@ -12,18 +12,23 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.nn import functional as F
 
-from refconv_mm.analysis import landscape as L
-from refconv_mm.analysis import landscape_report as R
-from refconv_mm.analysis.cost import peak_bytes
-from refconv_mm.analysis.landscape import Plan, PointStore, filter_normalised, gaussian, point
-from refconv_mm.analysis.landscape_figure import LEVELS, MOST, levels_of
-from refconv_mm.analysis.task_loss import TaskLoss, make_task_loss
-from refconv_mm.analysis.weights import Weights, read_weights
+from refconv_mm.analysis.common.costs import peak_bytes
+from refconv_mm.analysis.common.parts import PartStore
+from refconv_mm.analysis.common.sources import parts_file
+from refconv_mm.analysis.common.task_loss import TaskLoss, make_task_loss
+from refconv_mm.analysis.common.text import mean_spread
+from refconv_mm.analysis.common.weights import content_hash, read_weights
+from refconv_mm.analysis.driver import for_json
+from refconv_mm.analysis.landscape import ANALYSIS, LandscapeOptions
+from refconv_mm.analysis.landscape import measure as L
+from refconv_mm.analysis.landscape.figure import LEVELS, MOST, draw_lines, draw_maps, levels_of
+from refconv_mm.analysis.landscape.measure import filter_normalised, gaussian
+from refconv_mm.analysis.landscape.report import report
 
 from ..conftest import detector, random_checkpoint
 from ..test_tools import tool  # noqa: F401
 
-PLAN = Plan(directions=2, points=5, span=0.8, grid=3, seed=0)
+PLAN = LandscapeOptions(directions=2, points=5, span=0.8, grid=3, seed=0)
 
 
 class Net(nn.Module):
@@ -47,11 +52,11 @@ def regression() -> TaskLoss:
     return TaskLoss(net, data)
 
 
-def fresh(folder, key='key') -> PointStore:
-    return PointStore(folder / 'points.jsonl', key)
+def fresh(folder, key='key') -> PartStore:
+    return PartStore(folder / 'points.jsonl', key)
 
 
-def lines_of(task: TaskLoss, folder, plan: Plan = PLAN) -> np.ndarray:
+def lines_of(task: TaskLoss, folder, plan: LandscapeOptions = PLAN) -> np.ndarray:
     """Losses along all lines, and of the map."""
     (folder / 'points.jsonl').unlink(missing_ok=True)
     losses = L.sweep(task, plan.all(), plan.seed, fresh(folder))
@@ -230,17 +235,17 @@ def test_an_interrupted_sweep_goes_on_and_gives_the_same(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         L.sweep(task, PLAN.all(), 0, fresh(tmp_path))
     with (tmp_path / 'points.jsonl').open('a') as file:
-        file.write('{"key": "key", "at": [[0, 0.')  # a line that a kill cut off
+        file.write('{"key": "key", "part": "[[0, 0.')  # a line that a kill cut off
     again, advanced = TaskLoss(whole.model, whole.batches), []
     calls = counted(again, monkeypatch)
-    losses = L.sweep(again, PLAN.all(), 0, fresh(tmp_path), lambda: advanced.append(1))
+    losses = L.sweep(again, PLAN.all(), 0, fresh(tmp_path), advanced.append)
     assert calls[0] == len(advanced) == len(PLAN.all()) - 5
     assert losses == expected
     # All are known now; a finer plan adds what is missing and no more.
     calls[0] = 0
     assert L.sweep(again, PLAN.all(), 0, fresh(tmp_path)) == expected
     assert calls[0] == 0
-    finer = Plan(directions=3, points=9, span=0.8, grid=3, seed=0)
+    finer = LandscapeOptions(directions=3, points=9, span=0.8, grid=3, seed=0)
     L.sweep(again, finer.all(), 0, fresh(tmp_path))
     assert calls[0] == len(set(finer.all()) - set(PLAN.all())) == 2 * 4 + 8
 
@@ -248,20 +253,22 @@ def test_an_interrupted_sweep_goes_on_and_gives_the_same(monkeypatch, tmp_path):
 def test_points_of_another_checkpoint_mode_seed_or_batch_are_not_taken(tmp_path):
     torch.manual_seed(0)
     task, state = batch_normed(1.0, 'eval'), batch_normed(1.0, 'eval').model.state_dict()
-    weights = Weights('a', 'a.pth', '', state)
     other = copy.deepcopy(state)
     other['layers.0.weight'].view(-1)[3] += 1e-12
     stats = dict(state, **{'layers.1.running_mean': state['layers.1.running_mean'] + 1})
-    keys = [L.key_of(task, weights, 0), L.key_of(task, weights, 1), L.key_of(batch_normed(1.0, 'batch'), weights, 0)]
-    keys += [L.key_of(task, Weights('a', 'a.pth', '', values), 0) for values in (other, stats)]
-    keys.append(L.key_of(TaskLoss(task.model, task.batches * 2), weights, 0))
+
+    def key_of(task: TaskLoss, values: dict, seed: int) -> str:
+        return content_hash([*L.key(LandscapeOptions(seed=seed)), task.fingerprint, values])
+
+    keys = [key_of(task, state, 0), key_of(task, state, 1), key_of(batch_normed(1.0, 'batch'), state, 0)]
+    keys += [key_of(task, values, 0) for values in (other, stats)]
+    keys.append(key_of(TaskLoss(task.model, task.batches * 2), state, 0))
     assert len(set(keys)) == 6
-    assert L.key_of(batch_normed(1.0, 'eval'), Weights('b', 'moved.pth', 'plain', copy.deepcopy(state)), 0) == keys[0]
-    PointStore(tmp_path / 'points.jsonl', keys[0]).add(point((0, 0.5)), 1.25)
-    PointStore(tmp_path / 'points.jsonl', keys[1]).add((), math.inf)
-    assert fresh(tmp_path, keys[0]).known == {((0, 0.5),): 1.25}
-    assert list(fresh(tmp_path, keys[1]).known) == [()]
-    assert math.isnan(fresh(tmp_path, keys[1]).known[()])
+    assert key_of(batch_normed(1.0, 'eval'), copy.deepcopy(state), 0) == keys[0]
+    fresh(tmp_path, keys[0]).add('a', 1.25)
+    fresh(tmp_path, keys[1]).add('b', None)
+    assert fresh(tmp_path, keys[0]).known == dict(a=1.25)
+    assert fresh(tmp_path, keys[1]).known == dict(b=None)
     assert fresh(tmp_path, keys[3]).known == {}
 
 
@@ -299,7 +306,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
 
 
 def test_plans():
-    plan = Plan(directions=3, points=7, span=0.9, grid=5)
+    plan = LandscapeOptions(directions=3, points=7, span=0.9, grid=5)
     steps = plan.distances(7)
     assert steps == pytest.approx([-0.9, -0.6, -0.3, 0, 0.3, 0.6, 0.9])
     assert steps[3] == 0
@@ -308,10 +315,10 @@ def test_plans():
     assert len(plan.all()) == len(set(plan.all())) == 1 + 3 * 6 + (5 * 5 - 1 - 2 * 2)  # the ends of the axes are shared
     assert plan.map()[0][4] == ((0, 0.9), (1, -0.9))
     assert plan.map()[2][2] == ()
-    assert Plan(grid=0).map() == []
+    assert LandscapeOptions(grid=0).map() == []
     for wrong in (dict(directions=0), dict(points=4), dict(points=1), dict(grid=2), dict(span=0), dict(span=math.inf)):
         with pytest.raises(ValueError, match=f'--{next(iter(wrong))} must be'):
-            Plan(**wrong)
+            LandscapeOptions(**wrong)
 
 
 def test_how_far_to_a_rise():
@@ -323,7 +330,12 @@ def test_how_far_to_a_rise():
     assert L.increases([4.0, 1.5, 1.0, 2.5, 2.0]) == [1.0, 2.0]
 
 
-def net_of(name: str, bend: float, plan: Plan, centre: float = 1.0) -> dict:
+def told(results: dict) -> str:
+    first, rest = report(results)
+    return '\n\n'.join([*first, *rest])
+
+
+def net_of(name: str, bend: float, plan: LandscapeOptions, centre: float = 1.0) -> dict:
     """A landscape of `centre + bend * |t|^2`, steeper by a tenth from direction to direction."""
     lines = [
         [centre + bend * (1 + k / 10) * t * t for t in plan.distances(plan.points)] for k in range(plan.directions)
@@ -334,10 +346,9 @@ def net_of(name: str, bend: float, plan: Plan, centre: float = 1.0) -> dict:
 
 
 def test_the_tables_name_known_figures():
-    plan = Plan(directions=3, points=21, grid=21)
-    results = R.sum_up([net_of('sharp', 2.0, plan), net_of('flat', 0.5, plan, 3.0)], plan, '2 batches', 'eval', 'cmd')
-    text = R.report(results)
-    assert text.startswith('# Loss landscape\n\n`cmd`\n')
+    plan = LandscapeOptions(directions=3, points=21, grid=21)
+    results = L.sum_up([net_of('sharp', 2.0, plan), net_of('flat', 0.5, plan, 3.0)], plan, regression())
+    text = told(results)
     assert 'Batch norm uses the running statistics as stored' in text
     assert results['amounts'] == [0.1, 0.5, 1.0]  # of the first one's loss, the same for both
     # sqrt(amount / bend) for the three directions; between the 0.1-spaced points the parabola is taken for straight,
@@ -351,25 +362,24 @@ def test_the_tables_name_known_figures():
     assert '| 0.5 | 0.55 ± 0.05 | 0.138 ± 0.0125 |' in text
     assert '| 0.5 | -0.413 ± 0.0375 (0 of 3) |' in text
     flat = results['checkpoints'][1]['reach'][0]
-    assert f'| flat | 3.0000 | {R.mean_spread([t for t, _ in flat])} |' in text
+    assert f'| flat | 3.0000 | {mean_spread([t for t, _ in flat])} |' in text
     assert text.split('| flat |')[1].splitlines()[0].endswith('| > 1 |')  # sqrt(1 / 0.6), the nearest, is beyond
     # The share of the square within a circle of radius sqrt(amount / bend): pi r^2 / 4, on a 21 x 21 grid to 3 %.
     assert results['checkpoints'][0]['share'] == pytest.approx([math.pi * r / 4 for r in (0.05, 0.25, 0.5)], abs=0.03)
-    assert (
-        R.report(R.sum_up([net_of('one', 1.0, Plan(1, 3, grid=0))], Plan(1, 3, grid=0), '', 'batch')).count('##') == 2
-    )
+    few = LandscapeOptions(1, 3, grid=0)
+    assert told(L.sum_up([net_of('one', 1.0, few)], few, regression())).count('##') == 2
 
 
 def test_figures_of_wide_flat_and_broken_landscapes():
-    plan = Plan(directions=2, points=5, grid=5)
+    plan = LandscapeOptions(directions=2, points=5, grid=5)
     wide, flat, broken = net_of('wide', 500.0, plan), net_of('flat', 0.0, plan), net_of('broken', 3.0, plan)
     broken['lines'][0][0] = broken['map'][0][0] = math.nan
-    results = R.sum_up([wide, flat, broken], plan, '', 'eval')
-    assert '| 1 | 525 ± 35.4 |' in R.report(results)
-    assert '| not finite | not finite |' in R.report(results)
-    assert R.mean_spread([2000.0, 2200.0], '+') == '+2,100 ± 141'
-    json.dumps(R._for_json(results), allow_nan=False)
-    for draw in (R.draw_lines, R.draw_maps):
+    results = L.sum_up([wide, flat, broken], plan, regression())
+    assert '| 1 | 525 ± 35.4 |' in told(results)
+    assert '| not finite | not finite |' in told(results)
+    assert mean_spread([2000.0, 2200.0], '+') == '+2,100 ± 141'
+    json.dumps(for_json(results), allow_nan=False)
+    for draw in (draw_lines, draw_maps):
         figure = draw(results)
         figure.canvas.draw()
         plt.close(figure)
@@ -391,7 +401,7 @@ def test_the_tool_on_a_detector(tool, voc, tmp_path):  # noqa: F811
     cfg = detector(voc, tmp_path, kind='')
     cfg.dump(tmp_path / 'config.py')
     paths = [str(random_checkpoint(cfg, tmp_path / f'{name}.pth')) for name in ('a', 'b')]
-    command = ['landscape', tmp_path / 'config.py', *paths, '--names', 'before,after', '--bn', 'batch']
+    command = ['analyse', 'landscape', tmp_path / 'config.py', *paths, '--names', 'before,after', '--bn', 'batch']
     code, said = tool(*command, *options(tmp_path / 'out'))
     assert code == 0, said
     assert "Batch norm uses the batch's own statistics" in said
@@ -399,15 +409,12 @@ def test_the_tool_on_a_detector(tool, voc, tmp_path):  # noqa: F811
     results = json.loads((tmp_path / 'out' / 'landscape.json').read_text())
     task = make_task_loss(cfg, 2, 2, mode='batch')
     for net, path in zip(results['checkpoints'], paths, strict=True):
-        task.load(read_weights(cfg, path, '').state_dict)
+        task.load(read_weights(cfg, path)[1])
         assert net['centre'] == task.mean() == net['lines'][1][1] == net['map'][1][1]
         assert np.isfinite(net['map']).all()
     assert results['checkpoints'][0]['centre'] != results['checkpoints'][1]['centre']
-    for name in R.FILES:
+    for name in ('landscape.md', 'landscape.json', 'landscape.png', 'landscape_map.png'):
         assert (tmp_path / 'out' / name).stat().st_size > 500
-    code, said = tool(*command, *options(tmp_path / 'out'))
-    assert code == 2
-    assert 'pass --force' in said
     code, said = tool(*command, *options(tmp_path / 'new', '--points', 4))
     assert code == 2
     assert '--points must be odd' in said
@@ -416,7 +423,15 @@ def test_the_tool_on_a_detector(tool, voc, tmp_path):  # noqa: F811
 
 def test_the_tool_on_a_refocused_segmenter_interrupted(tool, seg_run, monkeypatch, tmp_path):  # noqa: F811
     seg_run['cfg'].dump(tmp_path / 'config.py')
-    command = ['landscape', tmp_path / 'config.py', seg_run['start'], seg_run['last'], '--names', 'before,refocused']
+    command = [
+        'analyse',
+        'landscape',
+        tmp_path / 'config.py',
+        seg_run['start'],
+        seg_run['last'],
+        '--names',
+        'before,refocused',
+    ]
     command += options(tmp_path / 'out', '--split', 'val', '--batch-size', 1)
     calls, mean = [0], TaskLoss.mean
 
@@ -430,9 +445,9 @@ def test_the_tool_on_a_refocused_segmenter_interrupted(tool, seg_run, monkeypatc
     code, said = tool(*command)
     assert code == 130
     assert 'the same command goes on from there' in said
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == [R.POINTS]
+    assert list((tmp_path / 'out').iterdir()) == [parts_file(ANALYSIS, tmp_path / 'out')]
     points = 1 + 2 * 2 + 4  # of each net: the first is done, and two of the second
-    assert len((tmp_path / 'out' / R.POINTS).read_text().splitlines()) == 11
+    assert len(parts_file(ANALYSIS, tmp_path / 'out').read_text().splitlines()) == 11
     calls[0] = 0
     monkeypatch.setattr(TaskLoss, 'mean', evaluate)
     code, said = tool(*command)
@@ -444,7 +459,7 @@ def test_the_tool_on_a_refocused_segmenter_interrupted(tool, seg_run, monkeypatc
     nets = results['checkpoints']
     assert len({net['key'] for net in nets}) == 2
     task = make_task_loss(seg_run['cfg'], 2, 1, 'val')
-    task.load(read_weights(seg_run['cfg'], str(seg_run['last']), '').state_dict)
+    task.load(read_weights(seg_run['cfg'], str(seg_run['last']))[1])
     assert nets[1]['centre'] == task.mean()
     calls[0] = 0
     code, said = tool(*command, '--force')

@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refconv_mm.analysis import redundancy as R
-from refconv_mm.analysis.kernels import KernelSet
-from refconv_mm.analysis.redundancy_report import run
+from refconv_mm.analysis.common.kernels import KernelSet
+from refconv_mm.analysis.driver import analysis_of, write
+from refconv_mm.analysis.redundancy import RedundancyOptions
+from refconv_mm.analysis.redundancy import measure as R
 
 from ..test_tools import tool  # noqa: F401
 
+DEFAULT = RedundancyOptions()
 EXACT = dict(rel=0, abs=1e-9)
 
 
@@ -63,7 +65,7 @@ def test_rescaling_a_channel_changes_only_the_softmax(seed, factor, count):
 
 def test_a_net_that_only_grew_looks_less_redundant_to_the_softmax_alone():
     kernel = rows(16).reshape(16, 1, 3, 3)
-    results, _ = R.measure(sets(before=kernel, grown=3 * kernel, flipped=-kernel))
+    results = R.measure(sets(before=kernel, grown=3 * kernel, flipped=-kernel), DEFAULT)
     mean = results['mean']
     assert mean['grown']['kl_softmax'] > 2 * mean['before']['kl_softmax']
     for measure in ('kl_unit', 'kl_magnitude', 'cosine', 'effective_rank'):
@@ -78,7 +80,7 @@ def test_random_channels_are_the_null_case():
     assert values['cosine'] == pytest.approx(math.gamma(4.5) / math.sqrt(math.pi) / math.gamma(5), rel=0.02)
     assert values['effective_rank'] == pytest.approx(9, rel=0.01)
     kernel = rows(400).reshape(400, 1, 3, 3)
-    results, _ = R.measure(sets(before=kernel))
+    results = R.measure(sets(before=kernel), DEFAULT)
     for measure in R.MEASURES:
         assert results['mean'][R.RANDOM][measure] == pytest.approx(results['mean']['before'][measure], rel=0.1)
 
@@ -87,21 +89,22 @@ def test_whole_filters_of_dense_layers_and_the_same_channels_everywhere():
     kernel = rows(8, 27).reshape(8, 3, 3, 3)
     dead = kernel.clone()
     dead[2] = 0
-    results, maps = R.measure(sets(before=kernel, after=dead), max_channels=4, seed=3, heat='cosine', heat_channels=3)
+    options = RedundancyOptions(max_channels=4, seed=3, heat='cosine', heat_channels=3)
+    results = R.measure(sets(before=kernel, after=dead), options)
     (row,) = results['layers']
     assert (row['channels'], row['measured'], row['dead']) == (8, 4, [0, 1])
     assert row['values'][0] == row['values'][1]
-    assert [tuple(each.shape) for each in maps['layer']] == [(3, 3), (3, 3)]
-    again, _ = R.measure(sets(before=kernel, after=dead), max_channels=4, seed=3)
+    assert [tuple(each.shape) for each in results['_heat']['layer']] == [(3, 3), (3, 3)]
+    again = R.measure(sets(before=kernel, after=dead), RedundancyOptions(max_channels=4, seed=3))
     assert again['layers'][0]['values'] == row['values']
 
 
 def test_the_counts_say_where_measures_agree():
     spread, close = rows(6), rows(1) + 0.1 * rows(6, seed=1)
-    results, _ = R.measure(sets(before=close.reshape(6, 1, 3, 3), after=spread.reshape(6, 1, 3, 3)))
+    results = R.measure(sets(before=close.reshape(6, 1, 3, 3), after=spread.reshape(6, 1, 3, 3)), DEFAULT)
     part = results['compared']['after']
     assert part == dict(layers=1, less=dict.fromkeys(R.MEASURES, 1), kl_agree=1, all_agree=1)
-    results, _ = R.measure(sets(before=spread.reshape(6, 1, 3, 3), after=close.reshape(6, 1, 3, 3)))
+    results = R.measure(sets(before=spread.reshape(6, 1, 3, 3), after=close.reshape(6, 1, 3, 3)), DEFAULT)
     assert set(results['compared']['after']['less'].values()) == {0}
 
 
@@ -111,7 +114,7 @@ def test_nets_of_other_layers_stand_side_by_side():
     first = KernelSet('first', 'first.pth', 'plain', dict(stem=stem.reshape(6, 3, 3, 3), a=shared.reshape(6, 3, 3, 3)))
     kernels = dict(stem=wide.reshape(6, 1, 3, 9), attention=extra.reshape(6, 3, 3, 3), a=2 * shared.reshape(6, 3, 3, 3))
     other = KernelSet('other', 'other.pth', 'plain', kernels)
-    results, maps = R.measure([first, other])
+    results = R.measure([first, other], DEFAULT)
     assert [row['layer'] for row in results['layers']] == ['stem', 'attention', 'stem', 'a']
     assert [[value is not None for value in row['values']] for row in results['layers']] == [
         [False, True], [False, True], [True, False], [True, True],
@@ -124,13 +127,13 @@ def test_nets_of_other_layers_stand_side_by_side():
     assert results['compared']['other'] == dict(
         layers=1, less=dict.fromkeys(R.MEASURES, 0) | dict(kl_softmax=1), kl_agree=0, all_agree=0
     )
-    assert list(maps) == ['a']
+    assert list(results['_heat']) == ['a']
 
 
 def test_nets_that_share_nothing_are_not_compared(tmp_path):
     one = KernelSet('one', 'one.pth', 'plain', dict(a=rows(6).reshape(6, 1, 3, 3)))
     two = KernelSet('two', 'two.pth', 'plain', dict(b=rows(5, 25).reshape(5, 1, 5, 5), c=rows(6).reshape(6, 1, 3, 3)))
-    run([one, two], tmp_path, 'command')
+    write(analysis_of('redundancy'), R.measure([one, two], DEFAULT), tmp_path, 'command')
     results, text = json.loads((tmp_path / 'redundancy.json').read_text()), (tmp_path / 'redundancy.md').read_text()
     assert results['compared'] == {}
     assert '## Against' not in text
@@ -138,26 +141,18 @@ def test_nets_that_share_nothing_are_not_compared(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {'redundancy.md', 'redundancy.json', 'redundancy.png'}
     dead = KernelSet('dead', 'dead.pth', 'plain', dict(b=torch.zeros(4, 1, 3, 3)))
     with pytest.raises(ValueError, match='no layer of dead has two living channels'):
-        R.measure([one, dead])
+        R.measure([one, dead], DEFAULT)
 
 
 def test_bad_options_are_refused():
-    pair = sets(before=rows().reshape(6, 1, 3, 3))
     with pytest.raises(ValueError, match='--heat must be one of'):
-        R.measure(pair, heat='effective_rank')
+        RedundancyOptions(heat='effective_rank')
     with pytest.raises(ValueError, match='at least two channels'):
-        R.measure(pair, max_channels=1)
+        RedundancyOptions(max_channels=1)
     with pytest.raises(ValueError, match='way must be one of'):
         R.divergences(rows(), 'none')
     with pytest.raises(ValueError, match='no layer of before has two living channels'):
-        R.measure(sets(before=torch.zeros(4, 1, 3, 3)))
-
-
-def test_nothing_is_measured_where_files_would_be_overwritten(tmp_path, monkeypatch):
-    (tmp_path / 'redundancy.png').touch()
-    with pytest.raises(FileExistsError, match=r'redundancy\.png exists and is left alone'):
-        run(sets(before=rows().reshape(6, 1, 3, 3)), tmp_path, 'command')
-    assert [path.name for path in tmp_path.iterdir()] == ['redundancy.png']
+        R.measure(sets(before=torch.zeros(4, 1, 3, 3)), DEFAULT)
 
 
 def test_the_tool(tool, tmp_path):  # noqa: F811
@@ -165,7 +160,7 @@ def test_the_tool(tool, tmp_path):  # noqa: F811
     for i, name in enumerate(('plain', 'fused')):
         kernels = rows(6, seed=i).reshape(6, 1, 3, 3), rows(6, 27, seed=i).reshape(6, 3, 3, 3), torch.ones(2, 6)
         torch.save(dict(zip(names, kernels, strict=True)), tmp_path / f'{name}.pth')
-    command = ['redundancy', tmp_path / 'plain.pth', tmp_path / 'fused.pth', '--names', 'before,after']
+    command = ['analyse', 'redundancy', tmp_path / 'plain.pth', tmp_path / 'fused.pth', '--names', 'before,after']
     code, said = tool(*command, '--out-dir', tmp_path / 'out')
     assert code == 0, said
     files = {'redundancy.md', 'redundancy.json', 'redundancy.png', 'redundancy_heat-1.png'}
@@ -176,11 +171,7 @@ def test_the_tool(tool, tmp_path):  # noqa: F811
     assert results['layers'][0]['values'][1] == pytest.approx(expected)
     assert '| random kernels |' in said
     torch.save({'net.weight': rows(6).reshape(6, 1, 3, 3)}, tmp_path / 'other.pth')
-    apart = ['redundancy', tmp_path / 'plain.pth', tmp_path / 'other.pth', '--out-dir', tmp_path / 'apart']
+    apart = ['analyse', 'redundancy', tmp_path / 'plain.pth', tmp_path / 'other.pth', '--out-dir', tmp_path / 'apart']
     code, said = tool(*apart)
     assert (code, 'with --unmatched' in said) == (2, True)
     assert tool(*apart, '--unmatched')[0] == 0
-    code, said = tool(*command, '--out-dir', tmp_path / 'out')
-    assert code == 2
-    assert 'is left alone; name another --out-dir or pass --force' in said
-    assert tool(*command, '--out-dir', tmp_path / 'out', '--force')[0] == 0

@@ -6,25 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-from refconv_mm.analysis.geometry import Geometry, make_geometry
-from refconv_mm.analysis.sharpness import movable, sharpness
-from refconv_mm.analysis.task_loss import TaskLoss
+from refconv_mm.analysis.common.sharpness import displaced, sharpness
+from refconv_mm.analysis.common.task_loss import TaskLoss
+from refconv_mm.analysis.common.units import Scales, make_scales
 
 from .toys import convnet, quadratic, rescale_channels, rescale_filters
 
 VALUES = torch.linspace(0.1, 4, 30).double() ** 2
 
 
-def diagonal(geometry: Geometry) -> torch.Tensor:
+def diagonal(units: Scales) -> torch.Tensor:
     """The diagonal of S."""
-    parts = zip(geometry.scales, geometry.tensors, strict=True)
+    parts = zip(units.scales, units.tensors, strict=True)
     return torch.cat([scale.expand_as(p).flatten() for scale, p in parts])
 
 
-def slope_and_hessian(task: TaskLoss, batch: tuple, geometry: Geometry) -> tuple[torch.Tensor, torch.Tensor]:
+def slope_and_hessian(task: TaskLoss, batch: tuple, units: Scales) -> tuple[torch.Tensor, torch.Tensor]:
     """By u, at u = 0, in closed form; of the parameters that move."""
     hessian, linear = batch
-    scale = diagonal(geometry)
+    scale = diagonal(units)
     count = len(scale)
     slope = (hessian @ task.model.flat.detach() + linear)[:count] * scale
     return slope, scale[:, None] * hessian[:count, :count] * scale
@@ -33,12 +33,12 @@ def slope_and_hessian(task: TaskLoss, batch: tuple, geometry: Geometry) -> tuple
 @pytest.mark.parametrize('unit', ['raw', 'filter', 'element'])
 def test_one_step_on_a_quadratic(unit):
     task, _ = quadratic(VALUES, batches=3, spread=0.2)
-    geometry = make_geometry(task.model, unit)
-    rows = sharpness(task, geometry, [0.01, 0.3], 1)
+    units = make_scales(task.model, unit)
+    rows = sharpness(task, units, [0.01, 0.3], 1)
     for row, radius in zip(rows, [0.01, 0.3], strict=True):
         expected = []
         for batch in task.batches:
-            slope, hessian = slope_and_hessian(task, batch, geometry)
+            slope, hessian = slope_and_hessian(task, batch, units)
             expected.append(
                 (radius * slope.norm() + radius**2 / 2 * slope @ hessian @ slope / slope.norm() ** 2).item()
             )
@@ -65,9 +65,9 @@ def exact_maximum(slope: torch.Tensor, hessian: torch.Tensor, rho: float) -> flo
 def test_ascent_finds_the_maximum_of_a_quadratic(unit, radius):
     values = torch.cat([-VALUES[:10], VALUES[10:]])  # a saddle: some directions bend down
     task, _ = quadratic(values)
-    geometry = make_geometry(task.model, unit)
-    truth = exact_maximum(*slope_and_hessian(task, task.batches[0], geometry), radius)
-    (five,), (many,) = (sharpness(task, geometry, [radius], steps) for steps in (5, 40))
+    units = make_scales(task.model, unit)
+    truth = exact_maximum(*slope_and_hessian(task, task.batches[0], units), radius)
+    (five,), (many,) = (sharpness(task, units, [radius], steps) for steps in (5, 40))
     first = five['step']['mean']
     assert first <= five['ascent']['mean'] <= many['ascent']['mean'] <= truth * (1 + 1e-9)
     assert five['ascent']['mean'] > 0.9 * truth
@@ -77,9 +77,9 @@ def test_ascent_finds_the_maximum_of_a_quadratic(unit, radius):
 def test_a_linear_loss_rises_by_the_radius_times_the_slope():
     task, _ = quadratic(torch.zeros(30))
     for unit in ('raw', 'filter', 'element'):
-        geometry = make_geometry(task.model, unit)
-        slope = slope_and_hessian(task, task.batches[0], geometry)[0]
-        (row,) = sharpness(task, geometry, [0.02], 3)
+        units = make_scales(task.model, unit)
+        slope = slope_and_hessian(task, task.batches[0], units)[0]
+        (row,) = sharpness(task, units, [0.02], 3)
         assert row['ascent']['mean'] == pytest.approx(0.02 * slope.norm().item(), rel=1e-9)
 
 
@@ -89,16 +89,16 @@ def test_at_the_top_there_is_no_way_up():
         task.model.matrix.zero_()
         task.model.vector.zero_()
     task.batches = [(hessian, torch.zeros(30).double())]
-    (row,) = sharpness(task, make_geometry(task.model, 'raw'), [0.1], 3)
+    (row,) = sharpness(task, make_scales(task.model, 'raw'), [0.1], 3)
     assert (row['step']['mean'], row['ascent']['mean']) == (0, 0)
     task.batches = [(hessian, torch.full((30,), 1e-6).double())]  # a step down the other side
-    (row,) = sharpness(task, make_geometry(task.model, 'raw'), [0.1], 1)
+    (row,) = sharpness(task, make_scales(task.model, 'raw'), [0.1], 1)
     assert row['step']['mean'] < 0
     assert row['ascent']['mean'] == 0
 
 
 def figures(task: TaskLoss, unit: str) -> list[float]:
-    rows = sharpness(task, make_geometry(task.model, unit), [0.01, 0.05], 3)
+    rows = sharpness(task, make_scales(task.model, unit), [0.01, 0.05], 3)
     return [value for row in rows for part in ('step', 'ascent') for value in row[part]['values']]
 
 
@@ -125,12 +125,12 @@ def test_rescaling_channels_can_t_fake_sharpness_by_element():
 def test_weights_are_put_back_bit_for_bit_also_after_an_error():
     task = convnet()
     before = [p.detach().clone() for p in task.model.parameters()]
-    sharpness(task, make_geometry(task.model, 'raw'), [0.1, 10.0], 4)
+    sharpness(task, make_scales(task.model, 'raw'), [0.1, 10.0], 4)
     assert all(torch.equal(p, start) for p, start in zip(task.model.parameters(), before, strict=True))
     tensors = list(task.model.parameters())
 
     def interrupted():
-        with movable(tensors) as move:
+        with displaced(make_scales(task.model, 'raw')) as move:
             move([torch.ones_like(p) for p in tensors])
             assert not torch.equal(tensors[0], before[0])
             raise KeyboardInterrupt
@@ -156,7 +156,7 @@ class Cliff(nn.Module):
 
 def test_a_loss_that_is_not_finite_has_no_figure():
     task = TaskLoss(Cliff(), [(torch.zeros(1),)] * 2)
-    near, far = sharpness(task, make_geometry(task.model, 'raw'), [0.5, 2.0], 2)
+    near, far = sharpness(task, make_scales(task.model, 'raw'), [0.5, 2.0], 2)
     assert near['ascent']['mean'] == pytest.approx(0.5)
     assert far['step'] is None
     assert far['ascent'] is None

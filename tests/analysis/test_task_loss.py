@@ -12,8 +12,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
-from refconv_mm.analysis.task_loss import TaskLoss, make_task_loss
-from refconv_mm.analysis.weights import content_hash, names_of, read_weights
+from refconv_mm.analysis.common.task_loss import TaskLoss, make_task_loss
+from refconv_mm.analysis.common.weights import content_hash, names_of, read_weights
 from refconv_mm.checkpoint import build_model, read_checkpoint
 from refconv_mm.errors import CheckpointError
 
@@ -227,15 +227,16 @@ def test_a_classifier_mixes_in_training_only_and_classes_come_mixed(images):
 
 def test_a_refocused_checkpoint_counts_as_what_it_fuses_to(seg_run):
     task = make_task_loss(seg_run['cfg'], 1, 2)
-    weights = read_weights(seg_run['cfg'], str(seg_run['last']), 'refocused')
-    task.load(weights.state_dict)
+    record, state = read_weights(seg_run['cfg'], str(seg_run['last']), 'refocused')
+    task.load(state)
     refocused = build_model(seg_run['cfg'])
     refocused.load_state_dict(read_checkpoint(seg_run['last'])['state_dict'])
     # The fused kernel is the effective kernel to the last bit or so; what is left is float32 through 60 layers.
     assert task.mean() == pytest.approx(TaskLoss(refocused, task.batches).mean(), rel=1e-5)
-    task.load(read_weights(seg_run['cfg'], str(seg_run['start']), 'before').state_dict)
+    task.load(read_weights(seg_run['cfg'], str(seg_run['start']), 'before')[1])
     assert abs(task.mean() - TaskLoss(refocused, task.batches).mean()) > 1e-3
-    assert weights.record == dict(name='refocused', path=str(seg_run['last']), what=weights.what)
+    assert (record['name'], record['path']) == ('refocused', str(seg_run['last']))
+    assert 'fused in memory' in record['what']
 
 
 def test_bad_arguments_say_what_to_do(images, seg_run, tmp_path):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from refconv_mm import functional as RF
-from refconv_mm.analysis import theory as T
-from refconv_mm.analysis import theory_report
-from refconv_mm.analysis.kernels import KernelSet
-from refconv_mm.analysis.layer_settings import layer_settings
-from refconv_mm.analysis.updates import turned, without_scaling
+from refconv_mm.analysis.common.kernels import KernelSet
+from refconv_mm.analysis.common.layers import layer_settings, turned, without_scaling
+from refconv_mm.analysis.theory import TheoryOptions
+from refconv_mm.analysis.theory import measure as T
+from refconv_mm.analysis.theory.report import report
 from refconv_mm.layer import RefConv2d
 
 from ..test_tools import tool  # noqa: F401
@@ -33,10 +33,10 @@ def test_the_gram_matrix_of_ones_counts_covered_positions():
     counts = torch.tensor([4, 6, 4, 6, 9, 6, 4, 6, 4], dtype=torch.float64)
     torch.testing.assert_close(matrix.diagonal(dim1=1, dim2=2), 4 * counts[None])
     # A corner is covered by four ninths of what covers the centre.
-    found = T.spectrum(torch.ones(4, 1, 3, 3), geo)
+    found = T.gram_spectrum(torch.ones(4, 1, 3, 3), geo)
     assert found['diagonal'][0][0] / found['diagonal'][1][1] == pytest.approx(4 / 9)
     assert found['mean_diagonal'] == pytest.approx(4 * 49 / 9)
-    assert T.spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
+    assert T.gram_spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
 
 
 def test_a_kernel_of_its_centre_alone_has_no_favourite():
@@ -44,7 +44,7 @@ def test_a_kernel_of_its_centre_alone_has_no_favourite():
     basis[:, :, 1, 1] = torch.tensor([1.0, 2, 3, 4])[:, None]
     geo = RF.geometry(basis.shape, 4, 3)
     torch.testing.assert_close(RF.gram_matrices(basis, geo)[0], 30 * torch.eye(9, dtype=torch.float64))
-    found = T.spectrum(basis, geo)
+    found = T.gram_spectrum(basis, geo)
     assert found['condition'] == pytest.approx(1)
     assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
 
@@ -124,7 +124,7 @@ def test_dense_layers_have_a_matrix_for_each_slice():
 def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
     kernel = torch.randn(4, 2, 7, 7, dtype=torch.float64)
     geo = RF.geometry(kernel.shape, 1, 3)
-    found = T.spectrum(kernel, geo)
+    found = T.gram_spectrum(kernel, geo)
     assert found['condition'] is None
     assert sum(value > 1e-12 for value in found['values']) == 9
     gradient = torch.randn(8, 1, 49, dtype=torch.float64)
@@ -154,13 +154,13 @@ def test_weight_decay_is_told_from_the_gradient():
     assert factor == pytest.approx(-0.01)
     assert share == pytest.approx(1 - 1e-8 * gradient.square().sum().item() / (after - kernel).square().sum().item())
     sets = [KernelSet(name, 'x', 'plain', dict(a=each)) for name, each in [('before', kernel), ('after', after)]]
-    found = T.measure(sets)
+    found = T.measure(sets, TheoryOptions())
     assert found['rest']['after']['exponent']['mean'] == pytest.approx(
         T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent'], abs=1e-6
     )
     assert found['mean']['after']['scaling'] == dict(factor=pytest.approx(-0.01), share=pytest.approx(share))
     sets[1] = KernelSet('after', 'x', 'plain', dict(a=0.5 * kernel))
-    assert T.measure(sets)['rest']['after']['changed'] == 0
+    assert T.measure(sets, TheoryOptions())['rest']['after']['changed'] == 0
 
 
 def test_kernels_turn_by_the_angle_that_they_turned():
@@ -180,8 +180,8 @@ def test_the_report_says_that_refocusing_adds_two():
         kernels['before'][layer] = kernel
         kernels['plain'][layer] = kernel - 1e-3 * gradient.view_as(kernel)
         kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ RF.gram_matrices(kernel, geo)[0]).view_as(kernel)
-    results = T.measure([KernelSet(name, name, 'plain', each) for name, each in kernels.items()])
-    text = theory_report.report(dict(command='c', **results))
+    sets = [KernelSet(name, name, 'plain', each) for name, each in kernels.items()]
+    text = '\n\n'.join(report(T.measure(sets, TheoryOptions()))[0])
     row = next(line for line in text.splitlines() if line.startswith('| refocused | ') and line.endswith('|  |'))
     difference, error = map(float, row.split('|')[2].split('±'))
     assert difference == pytest.approx(2, abs=0.1)  # what scaled the layer was taken out of both
@@ -200,15 +200,15 @@ def test_another_basis_is_refused():
     before = KernelSet('before', 'a.pth', 'plain', dict(layer=kernel))
     after = KernelSet('after', 'b.pth', 'refocused', dict(layer=kernel), dict(layer=kernel + 1))
     with pytest.raises(ValueError, match=r'layer: the basis in after .* is not the kernel in before'):
-        T.measure([before, after])
+        T.measure([before, after], TheoryOptions())
     with pytest.raises(ValueError, match='--max-groups must be at least 1'):
-        T.measure([before], max_groups=0)
+        TheoryOptions(max_groups=0)
 
 
 def test_the_tool_on_a_refocused_run(seg_run, tool, tmp_path):  # noqa: F811
     seg_run['cfg'].dump(tmp_path / 'config.py')
     options = ['--config', tmp_path / 'config.py', '--names', 'before,refocused', '--out-dir', tmp_path / 'out']
-    code, said = tool('theory', seg_run['start'], seg_run['last'], *options)
+    code, said = tool('analyse', 'theory', seg_run['start'], seg_run['last'], *options)
     assert code == 0, said
     files = {'theory.md', 'theory.json', 'theory_gram.png', 'theory.png'}
     assert {path.name for path in (tmp_path / 'out').iterdir()} == files
@@ -217,14 +217,11 @@ def test_the_tool_on_a_refocused_run(seg_run, tool, tmp_path):  # noqa: F811
     assert part['changed'] == part['layers'] == len(results['layers']) > 10
     assert all(row['map_k'] == 3 for row in results['layers'])
     assert f'{part["direction"]["mean"]:.2f} ±' in said
-    code, said = tool('theory', seg_run['start'], seg_run['last'], *options)
-    assert code == 2
-    assert 'is left alone' in said
 
 
 def test_the_tool_without_an_after_shows_the_matrices_alone(tool, tmp_path):  # noqa: F811
     torch.save({'a.weight': torch.ones(6, 1, 3, 3), 'b.weight': torch.randn(4, 2, 5, 5)}, tmp_path / 'plain.pth')
-    code, said = tool('theory', tmp_path / 'plain.pth', '--out-dir', tmp_path / 'out')
+    code, said = tool('analyse', 'theory', tmp_path / 'plain.pth', '--out-dir', tmp_path / 'out')
     assert code == 0, said
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'theory.md', 'theory.json', 'theory_gram.png'}
     results = json.loads((tmp_path / 'out' / 'theory.json').read_text())

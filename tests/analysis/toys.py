@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from refconv_mm.analysis.task_loss import TaskLoss
+from refconv_mm.analysis.common.task_loss import TaskLoss
 
 
 class Quadratic(nn.Module):

@@ -1,0 +1,85 @@
+"""The look that the figures share: colours, markers, axes over depth, maps of kernel positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...files import write_whole
+
+# Okabe and Ito's colours, told apart by the colour-blind; the markers differ too, for print.
+COLOURS = ('#444444', '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00')
+MARKERS = 'os^Dvx'
+MAP = 'viridis'
+GREY = '#888888'
+
+
+def style(index: int, size: float = 4.5) -> dict[str, Any]:
+    """Colour and hollow marker of the checkpoint number `index`."""
+    look = dict(color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)])
+    return dict(look, markersize=size, fillstyle='none', linewidth=1.2)
+
+
+def finish(axes: Axes, title: str, x: str = '', y: str = '', which: Any = 'major') -> None:
+    """Title, grid, small ticks and the labels of both axes."""
+    axes.set_title(title, loc='left', fontsize=9)
+    axes.grid(linewidth=0.3, which=which)
+    axes.tick_params(labelsize=8, which='both')
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+
+
+def short_names(layers: Sequence[str]) -> list[str]:
+    """Layer names without the leading and trailing parts that all of them share; never empty."""
+    parts = [layer.split('.') for layer in layers]
+    least = min(len(part) for part in parts)
+    head = next((i for i in range(least) if len({part[i] for part in parts}) > 1), least)
+    tail = next((i for i in range(least - head) if len({part[-1 - i] for part in parts}) > 1), least - head)
+    return ['.'.join(part[head : len(part) - tail]) or layer for part, layer in zip(parts, layers, strict=True)]
+
+
+def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
+    """Layers along x, by their short names, first to last; at most 40 of them are named."""
+    step = -(-len(layers) // 40)
+    axes.tick_params(axis='x', labelbottom=True)
+    axes.set_xticks(range(0, len(layers), step), short_names(layers)[::step], rotation=90, fontsize=7)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def depth_width(layers: Sequence[Any], least: float) -> float:
+    """Inches that a figure over depth is wide."""
+    return max(least, min(14, 4 + 0.3 * len(layers)))
+
+
+def draw_map(axes: Axes, values: Any, low: float, high: float, colours: str = MAP, form: str = '{:.2f}') -> Any:
+    """A map `(KH, KW)` of kernel positions with its numbers in the cells, dark on light and light on dark."""
+    image: Any = axes.imshow(values, cmap=colours, vmin=low, vmax=high)
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            red, green, blue = image.cmap(image.norm(value))[:3]
+            colour = 'black' if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else 'white'
+            size = 8 if max(len(values), len(row)) <= 5 else 5
+            axes.text(x, y, form.format(value), ha='center', va='center', fontsize=size, color=colour)
+    no_ticks(axes)
+    return image
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure whole or not at all, and closes it."""
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    plt.close(figure)
+    return path
+
+
+def no_ticks(axes: Axes) -> None:
+    """No ticks."""
+    axes.set_xticks([])
+    axes.set_yticks([])
