@@ -9,23 +9,8 @@ python tools/analyse.py cost CONFIG OTHER_CONFIG --out-dir inside
 python tools/report.py inside --out inside.html        # all of it on one page
 """
 
-import argparse
-import shlex
-import sys
-
 import refconv_mm  # noqa: F401
-from refconv_mm.analysis.driver import add_analyses, run
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_analyses(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    run(parse_args(), shlex.join(['python', 'tools/analyse.py', *sys.argv[1:]]))
-
+from refconv_mm.commands import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('analyse', __doc__)

@@ -11,7 +11,7 @@ refconv report inside --out inside.html        # all of them on one page
 
 from argparse import ArgumentParser, Namespace
 
-from ..analysis import driver  # type: ignore[attr-defined]
+from ..analysis import driver
 
 
 def add_arguments(parser: ArgumentParser) -> None:

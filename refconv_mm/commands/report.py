@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Writes the page."""
-    from ..analysis import html_report
+    from ..analysis.page import write_page
 
-    path = html_report.run([Path(folder) for folder in args.dirs], Path(args.out), args.title, args.force)
+    path = write_page([Path(folder) for folder in args.dirs], Path(args.out), args.title, args.force)
     print(f'wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)')

@@ -43,12 +43,10 @@ class OtherMetricHook(Hook):
         for name, layer in named_refconvs(bare(runner.model)):
             if layer.form != 'update':
                 raise ValueError(f"{name}: OtherMetricHook needs form='update', got {layer.form!r}")
-            own = layer.metric
-            assert own is not None
             if self.metric != 'turned':
-                layer.metric = branch_metric(layer, self.metric).to(own)
-            elif own.ndim:
-                layer.metric = turned(own, derived_seed(self.seed, name))
+                layer.metric = branch_metric(layer, self.metric).to(layer.basis)
+            elif layer.metric is not None and layer.metric.ndim:
+                layer.metric = turned(layer.metric, derived_seed(self.seed, name))
 
 
 def turned(gram: Tensor, seed: int) -> Tensor:
