@@ -117,13 +117,14 @@ def test_options_that_do_not_fit_the_config_are_named(refconv, tmp_path):
 class Command:
     """A command that ends with an error."""
 
-    INTERRUPTED = 'interrupted; the same command goes on'
-
     def __init__(self, end):
         self.end = end
 
     def run(self, args):
         return self.end()
+
+    def interrupted(self, args):
+        return 'interrupted; the same command goes on'
 
 
 def stop():

@@ -1,7 +1,7 @@
 """The command `refconv`: one module for each of its commands, imported when the command is chosen.
 
 A module of a command has `add_arguments(parser)` and `run(args)`, which returns the exit code (None for 0); it may
-have `INTERRUPTED`, the line that is printed after Ctrl-C. The files in tools/ run the same modules.
+have `interrupted(args)`, which returns the line that is printed after Ctrl-C. The files in tools/ run the same modules.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     try:
         sys.exit(run(args) or 0)
     except KeyboardInterrupt:
-        message, code = getattr(module, 'INTERRUPTED', 'interrupted'), 130
+        message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
         if not is_for_users(error):
             raise
