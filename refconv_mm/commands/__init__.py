@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     args = parser.parse_args(words)
     assert module is not None
     args.command_line = shlex.join(['refconv', *words])
-    finish(module, args, f'refconv {args.command}')
+    run_and_exit(module, args, f'refconv {args.command}')
 
 
 def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
@@ -68,7 +68,7 @@ def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
     add_command(parser, module, description)
     args = parser.parse_args()
     args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
-    finish(module, args, parser.prog)
+    run_and_exit(module, args, parser.prog)
 
 
 def command_module(name: str) -> ModuleType:
@@ -82,7 +82,7 @@ def add_command(parser: argparse.ArgumentParser, module: ModuleType, description
     module.add_arguments(parser)
 
 
-def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
+def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     """Runs a command and exits with its code.
 
     The code is that of `run`: 1 where it found problems. It is 2 where the arguments or the input are wrong: the
