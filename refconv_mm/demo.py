@@ -32,8 +32,8 @@ ARMS = ('baseline', 'control', 'refocused')
 
 
 @dataclass
-class Task:
-    """A demo task: the stem of its configs `<stem>[_control|_refconv]_demo.py`, and the metric of its score."""
+class DemoTask:
+    """A task of the demo: the stem of its configs `<stem>[_control|_refconv]_demo.py`, and the metric of its score."""
 
     name: str
     stem: str
@@ -46,8 +46,8 @@ class Task:
 
 
 TASKS = (
-    Task('detection, mAP', 'ssdlite_mobilenetv2', 'pascal_voc/mAP', 100),
-    Task('segmentation, mIoU', 'deeplabv3plus_mobilenetv2-d8', 'mIoU'),
+    DemoTask('detection, mAP', 'ssdlite_mobilenetv2', 'pascal_voc/mAP', 100),
+    DemoTask('segmentation, mIoU', 'deeplabv3plus_mobilenetv2-d8', 'mIoU'),
 )
 
 
@@ -104,7 +104,9 @@ def run_demo(configs: Path, out: Path, seed: int = 0, iters: int | None = None) 
     return table
 
 
-def _run_task(task: Task, configs: Path, out: Path, root: Path, seed: int, iters: int | None, console: Console) -> None:
+def _run_task(
+    task: DemoTask, configs: Path, out: Path, root: Path, seed: int, iters: int | None, console: Console
+) -> None:
     console.print(f'[bold]{task.name}[/]: {task.stem}')
     baseline = ''
     for arm in ARMS:
@@ -158,7 +160,7 @@ def latency(models: dict[str, nn.Module], shape: tuple[int, int], rounds: int = 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _table(tasks: tuple[Task, ...]) -> Table:
+def _table(tasks: tuple[DemoTask, ...]) -> Table:
     table = Table(
         title='refconv_mm demo: one seed on generated data; it shows the procedure, not a gain', title_justify='left'
     )
@@ -183,7 +185,7 @@ def _write_table(table: Table, path: str) -> None:
         Console(file=file, width=120).print(table)
 
 
-def _figure(task: Task, out: Path, images: int = 4) -> Path:
+def _figure(task: DemoTask, out: Path, images: int = 4) -> Path:
     """Draws ground truth and predictions of the three models, an image a column, with the library's visualizer."""
     import matplotlib
 

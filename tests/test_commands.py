@@ -117,13 +117,14 @@ def test_options_that_do_not_fit_the_config_are_named(refconv, tmp_path):
 class Command:
     """A command that ends with an error."""
 
-    INTERRUPTED = 'interrupted; the same command goes on'
-
     def __init__(self, end):
         self.end = end
 
     def run(self, args):
         return self.end()
+
+    def interrupted(self, args):
+        return 'interrupted; the same command goes on'
 
 
 def stop():
@@ -162,7 +163,7 @@ def refused_on_the_way():
 )
 def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.finish(Command(end), None, 'prog')
+        commands.run_and_exit(Command(end), None, 'prog')
     assert stopped.value.code == code
     error = capsys.readouterr().err
     assert error.startswith(message)
@@ -172,7 +173,7 @@ def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
 @pytest.mark.parametrize(('end', 'kind'), [(fault_of_others, ValueError), (fault_of_ours, AttributeError)])
 def test_faults_of_the_code_keep_their_traceback(end, kind):
     with pytest.raises(kind):
-        commands.finish(Command(end), None, 'prog')
+        commands.run_and_exit(Command(end), None, 'prog')
 
 
 def test_errors_for_users_are_value_errors():

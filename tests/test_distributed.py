@@ -193,7 +193,7 @@ def test_an_existing_process_group_is_left_as_it_was():
     try:
         assert gradient_bytes(conv_net(), backward) == 4 * 320
         assert dist.is_initialized()
-        with pytest.raises(ValueError, match='wrapped in DistributedDataParallel'):
+        with pytest.raises(ValueError, match='must not be wrapped, got a DistributedDataParallel'):
             gradient_bytes(DistributedDataParallel(conv_net()), backward)
         dist.barrier()
     finally:

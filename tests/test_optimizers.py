@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from refconv_mm import RefConv2d, refocus
+from refconv_mm import functional as RF
 from refconv_mm.hooks.refconv_hook import what_optimizer_means
 from refconv_mm.surgery import named_refconvs
 
@@ -124,7 +125,7 @@ def test_300_steps_of_sgd_are_the_released_layer_s(kind, side, map_k, gain, scop
         update.trained.copy_(explicit.weight - explicit.basis if identity else explicit.weight)  # one start, drawn once
     target = torch.randn(explicit.basis.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     first = explicit.weight.detach()
-    step = 2e-3 / max(1.0, explicit.basis.square().sum().item() if gain is None else gain)
+    step = 2e-3 / (RF.mean_diagonal(explicit.basis, explicit.geometry) if gain is None else gain)
     for layer in (explicit, update):
         optimizer = torch.optim.SGD([layer.trained], lr=step, weight_decay=decay, **sgd)
         for _ in range(300):

@@ -9,7 +9,6 @@ python tools/analyse.py cost CONFIG OTHER_CONFIG --out-dir inside
 python tools/report.py inside --out inside.html        # all of it on one page
 """
 
-import refconv_mm  # noqa: F401
 from refconv_mm.commands import run_tool
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ python tools/benchmark.py my_suite.py --parts cases                 # your own m
 
 import argparse
 import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -15,39 +14,33 @@ from pathlib import Path
 os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # nothing; torch's profiler reads it once, and talks much
 
 import torch
-from mmengine.config import Config
 
 from refconv_mm.analysis.benchmark.suite import PARTS, run_suite
+from refconv_mm.arguments import open_config
+from refconv_mm.commands import run_tool
 
 SUITE = Path(__file__).parents[1] / 'configs' / 'benchmark' / 'suite.py'
 
 
-def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('suite', nargs='?', default=str(SUITE))
     parser.add_argument('--only', nargs='+', default=[], metavar='MODEL', help='names in the suite')
     parser.add_argument('--parts', nargs='+', default=PARTS, choices=PARTS)
     parser.add_argument('--seconds', type=float, default=30, help='timed part of one case (default: %(default)s)')
     parser.add_argument('--threads', type=int, help="threads to compute with (default: torch's)")
     parser.add_argument('--out-dir', default='work_dirs/benchmark')
-    return parser, parser.parse_args()
 
 
-def main() -> None:
-    parser, args = parse_args()
+def run(args: argparse.Namespace) -> None:
     warnings.filterwarnings('ignore')  # of the exporters and of old code upstream, hundreds of them
     if args.threads:
         torch.set_num_threads(args.threads)
-    command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
-    try:
-        suite = Config.fromfile(args.suite)
-        written = run_suite(suite, Path(args.out_dir), command, args.only, args.parts, args.seconds)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    print(Path(args.out_dir, 'report.md').read_text())
+    suite, out_dir = open_config(args.suite), Path(args.out_dir)
+    written = run_suite(suite, out_dir, args.command_line, args.only, args.parts, args.seconds)
+    print((out_dir / 'report.md').read_text())
     for path in written:
         print(f'wrote {path}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(sys.modules[__name__], __doc__)

@@ -7,7 +7,6 @@ Several directories, one for each net (a detector, a segmenter), become parts of
 left out and named on the page.
 """
 
-import refconv_mm  # noqa: F401
 from refconv_mm.commands import run_tool
 
 if __name__ == '__main__':

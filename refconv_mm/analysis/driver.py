@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..arguments import add_force
 from ..files import check_free, write_whole
 from .common.options import Analysis, add_options, read_options
 from .common.sources import SOURCES, parts_file
@@ -20,14 +21,6 @@ NAMES = ('redundancy', 'skeleton', 'theory', 'landscape', 'curvature', 'cost')  
 def analysis_of(name: str) -> Analysis:
     """The analysis in the folder of this name."""
     return import_module(f'.{name}', __package__).ANALYSIS
-
-
-def add_parser(subparsers: Any) -> ArgumentParser:
-    """Adds `analyse`, with a sub-command for each analysis, to a command's sub-commands; for :func:`run`."""
-    text = 'Measures checkpoints or models, and writes tables, JSON and figures.'
-    parser = subparsers.add_parser('analyse', help=text, description=text)
-    add_analyses(parser)
-    return parser
 
 
 def add_analyses(parser: ArgumentParser) -> None:
@@ -42,38 +35,40 @@ def add_analyses(parser: ArgumentParser) -> None:
         SOURCES[analysis.source].add_arguments(one)
         one.add_argument('--names', help="separated by commas (default: the files' names)")
         one.add_argument('--out-dir', required=True)
-        one.add_argument('--force', action='store_true', help='overwrite files of an earlier run')
+        add_force(one, 'files of an earlier run')
         add_options(one, analysis.options)
-        one.set_defaults(**analysis.defaults, analysis=name, parser=one)
+        one.set_defaults(**analysis.defaults, analysis=name)
 
 
 def run(args: Namespace, command: str) -> list[Path]:
     """Runs the analysis that the arguments of :func:`add_analyses` name, and prints the first part of its report.
-
-    Bad arguments end the process with exit code 2, an interruption with 130.
 
     Args:
         command: named in the report.
 
     Returns:
         The files written.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: a bad argument, or an input that the analysis refuses.
     """
     analysis, out_dir = analysis_of(args.analysis), Path(args.out_dir)
-    try:
-        options = read_options(args, analysis.options)
-        check_unwritten(analysis, out_dir, args.force)
-        results = SOURCES[analysis.source].measure(analysis, options, args, out_dir)
-        written, text = write(analysis, results, out_dir, command)
-    except (FileNotFoundError, FileExistsError, ValueError) as error:
-        args.parser.error(str(error))
-    except KeyboardInterrupt:
-        parts = parts_file(analysis, out_dir)
-        kept = f'; the parts done are kept in {parts}: the same command goes on from there' if parts.is_file() else ''
-        args.parser.exit(130, f'\nstopped{kept}\n')
+    options = read_options(args, analysis.options)
+    check_unwritten(analysis, out_dir, args.force)
+    results = SOURCES[analysis.source].measure(analysis, options, args, out_dir)
+    written, text = write(analysis, results, out_dir, command)
     print(text)
     for path in written:
         print(f'wrote {path}')
     return written
+
+
+def interrupted(args: Namespace) -> str:
+    """The line to print after Ctrl-C: whether the same command continues from partial results."""
+    parts = parts_file(analysis_of(args.analysis), Path(args.out_dir))
+    return 'interrupted' + (
+        f'; partial results are kept in {parts}: the same command goes on from there' if parts.is_file() else ''
+    )
 
 
 def check_unwritten(analysis: Analysis, out_dir: Path, force: bool) -> None:

@@ -1,7 +1,7 @@
 """The command `refconv`: one module for each of its commands, imported when the command is chosen.
 
 A module of a command has `add_arguments(parser)` and `run(args)`, which returns the exit code (None for 0); it may
-have `INTERRUPTED`, the line that is printed after Ctrl-C. The files in tools/ run the same modules.
+have `interrupted(args)`, which returns the line that is printed after Ctrl-C. The files in tools/ run the same modules.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     args = parser.parse_args(words)
     assert module is not None
     args.command_line = shlex.join(['refconv', *words])
-    finish(module, args, f'refconv {args.command}')
+    run_and_exit(module, args, f'refconv {args.command}')
 
 
 def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
@@ -68,7 +68,7 @@ def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
     add_command(parser, module, description)
     args = parser.parse_args()
     args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
-    finish(module, args, parser.prog)
+    run_and_exit(module, args, parser.prog)
 
 
 def command_module(name: str) -> ModuleType:
@@ -82,7 +82,7 @@ def add_command(parser: argparse.ArgumentParser, module: ModuleType, description
     module.add_arguments(parser)
 
 
-def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
+def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     """Runs a command and exits with its code.
 
     The code is that of `run`: 1 where it found problems. It is 2 where the arguments or the input are wrong: the
@@ -92,7 +92,7 @@ def finish(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     try:
         sys.exit(run(args) or 0)
     except KeyboardInterrupt:
-        message, code = getattr(module, 'INTERRUPTED', 'interrupted'), 130
+        message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
     except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
         if not is_for_users(error):
             raise

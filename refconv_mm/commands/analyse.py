@@ -22,3 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Measures and writes."""
     driver.run(args, args.command_line)
+
+
+def interrupted(args: Namespace) -> str:
+    """The line after Ctrl-C."""
+    return driver.interrupted(args)

@@ -15,8 +15,6 @@ from ..compare.plan_runs import PlanRuns
 from ..compare.report_files import write_report
 from ..compare.run_list import list_runs
 
-INTERRUPTED = 'interrupted; the same command goes on from here'
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
@@ -50,3 +48,8 @@ def run(args: Namespace) -> int:
     for failure in failures:
         print(f'failed: {failure.run}: {failure.reason} {failure.log or ""}')
     return int(bool(failures))
+
+
+def interrupted(args: Namespace) -> str:
+    """The line after Ctrl-C."""
+    return 'interrupted; the same command goes on from here'

@@ -12,8 +12,6 @@ from .. import arguments, run_settings, runners
 from ..version import __version__
 from .run_arguments import add_run_arguments, open_run_config
 
-INTERRUPTED = 'interrupted; the same command with --resume continues from the last checkpoint'
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
@@ -47,3 +45,8 @@ def run(args: Namespace) -> None:
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
     runner.train()
     runners.leave_process_group()
+
+
+def interrupted(args: Namespace) -> str:
+    """The line after Ctrl-C."""
+    return 'interrupted; the same command with --resume continues from the last checkpoint'

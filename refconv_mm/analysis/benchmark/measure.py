@@ -60,7 +60,7 @@ def deployable(plain: nn.Module) -> dict[str, nn.Module]:
 
 
 def _in_turn(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, dict[str, Any]]:
-    return alternate(calls, rounds_for(calls['plain'], len(calls), seconds))
+    return alternate(calls, rounds_for(calls['plain'], 2 * len(calls), seconds), settle=1)
 
 
 def measure_training(plain: nn.Module, batch: made.Batch, seconds: float) -> dict[str, Any]:

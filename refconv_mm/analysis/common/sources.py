@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ...arguments import add_config, add_trust, open_config
 from ...console import progress_display
 from .kernels import gather
 from .made import find_config, make_model
@@ -49,7 +50,7 @@ def parts_file(analysis: Analysis, out_dir: Path) -> Path:
 
 def _add_checkpoints(parser: ArgumentParser) -> None:
     parser.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then what to compare with it')
-    parser.add_argument('--trust', action='store_true', help='load checkpoints even if they would run code')
+    add_trust(parser)
 
 
 def _add_kernels(parser: ArgumentParser) -> None:
@@ -66,20 +67,18 @@ def _measure_kernels(analysis: Analysis, options: Any, args: Namespace, out_dir:
 
 
 def _add_task(parser: ArgumentParser) -> None:
-    parser.add_argument('config', help='of all checkpoints, plain or refocused')
+    add_config(parser, 'of all checkpoints, plain or refocused')
     _add_checkpoints(parser)
     parser.add_argument('--batches', type=int, default=4, help='default: %(default)s')
     parser.add_argument('--batch-size', type=int, help="default: %(default)s (None: the config's)")
     parser.add_argument('--split', choices=SPLITS, default='train', help='default: %(default)s')
     parser.add_argument('--bn', choices=MODES, default='eval', help="running statistics, or the batch's (train mode)")
     parser.add_argument('--seed', type=int, default=0, help='of images, directions and vectors (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
 
 
 def _measure_task(analysis: Analysis, options: Any, args: Namespace, out_dir: Path) -> Results:
     names = names_of(args.checkpoints, args.names)
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = open_config(args.config, args.cfg_options)
     task = make_task_loss(cfg, args.batches, args.batch_size, args.split, args.seed, args.bn)
     return measure_checkpoints(analysis, options, cfg, args.checkpoints, names, task, out_dir, args.trust)
 

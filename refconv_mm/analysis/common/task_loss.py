@@ -73,7 +73,7 @@ class TaskLoss:
         """Loads weights that must fit exactly.
 
         Raises:
-            FuseError: they belong to another model; says what does not fit.
+            CheckpointError: the weights belong to another model.
         """
         load_whole(self.model, state_dict, what)
 
