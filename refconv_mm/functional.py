@@ -79,9 +79,6 @@ def check_map_k(map_k: int) -> None:
         raise ValueError(f'map_k must be odd and at least 1, got {map_k}: an even map has no centre')
 
 
-# -- the transformation ------------------------------------------------------------------------------------
-
-
 def explicit_update(basis: Tensor, explicit: Tensor, groups: int) -> Tensor:
     """`refocus(Wb)` as a convolution over the kernel, the released layer's way.
 
