@@ -19,7 +19,7 @@ LINT := $(shell [ $(STAMPS)/openmmlab -nt requirements/lint.txt ] && echo $(VENV
 
 help:
 	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
-	@echo 'make test     set up, then run the tests (6 minutes after set-up)'
+	@echo 'make test     set up, then run the tests (5 to 8 minutes after set-up)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
 	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
 	@echo 'make docs     build the documentation into build/docs (a minute the first time; compiles nothing)'
