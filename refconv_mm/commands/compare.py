@@ -43,6 +43,8 @@ def run(args: Namespace) -> int:
     written = write_report(plan_runs, args.command_line)
     if written:
         print(written[0].read_text())
+    elif not failures:
+        print('no run of this plan is done: there is nothing to report')
     for path in written:
         print(f'wrote {path}')
     for failure in failures:

@@ -7,10 +7,9 @@ refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rich import print as rich_print
-
 from .. import arguments
 from ..checkpoint import fuse_checkpoint, read_checkpoint, write_fused
+from ..console import log_console
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def run(args: Namespace) -> None:
     shape = arguments.shape_of(args)
     fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, fold_bn=args.fold_bn, source=str(path), shape=shape)
     written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
-    rich_print(fused.report.table())
+    log_console().print(fused.report.table())
     print(f'{fused.weights} weights; {fused.comparison}')
     for file in written:
         print(f'wrote {file}')

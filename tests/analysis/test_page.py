@@ -70,7 +70,7 @@ def made(tmp_path_factory) -> Path:
     for i, path in enumerate(paths):
         torch.save({k: v + 0.02 * i * torch.randn_like(v) for k, v in net.state_dict().items()}, path)
     results = {}
-    for name in ('redundancy', 'skeleton', 'theory'):
+    for name in (each for each in ANALYSES if analysis_of(each).source == 'kernels'):
         analysis = analysis_of(name)
         results[name] = analysis.module('measure').measure(gather(paths), analysis.options())
     options, nets = LandscapeOptions(directions=2, points=5, grid=0), []
