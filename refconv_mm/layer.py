@@ -188,7 +188,7 @@ class RefConv2d(nn.Conv2d):
         if self.trained.device != basis.device:  # the basis came by assignment into a layer on meta
             made = torch.zeros_like(self.trained, device=basis.device)
             self.register_parameter(self.trained_name, nn.Parameter(made, self.trained.requires_grad))
-        if options.init == 'zero' or basis.is_meta or not torch.isfinite(basis).all():
+        if options.start.rows is None or basis.is_meta or not torch.isfinite(basis).all():
             self.trained.zero_()  # a basis that is not finite is for RefConvHook to name
             return
         scale = math.sqrt(RF.gain_factor(basis, geo, options.scope, options.gain))
