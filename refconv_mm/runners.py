@@ -16,11 +16,13 @@ from . import compat
 from .checkpoint import as_plain, load_whole, read_checkpoint
 from .config import drop_pretrained
 from .errors import CheckpointError
+from .memory import keep_freed_memory
 from .surgery import bare
 
 
 def build_runner(cfg: Config) -> Runner:
     """Builds a runner as the libraries' own tools do, and repairs upstream faults once its modules are imported."""
+    keep_freed_memory()
     compat.apply()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     compat.apply()
