@@ -13,9 +13,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
 
+from ..compat import unpickling_problem
 from ..version import __version__
 
 # name: (module in this package, what the command does)
@@ -93,10 +95,10 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
         sys.exit(run(args) or 0)
     except KeyboardInterrupt:
         message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, TypeError, OSError, UnpicklingError) as error:
         if not is_for_users(error):
             raise
-        message, code = f'error: {error}', 2
+        message, code = f'error: {sentence(error)}', 2
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
 
@@ -104,10 +106,10 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
 def is_for_users(error: BaseException) -> bool:
     """Whether an error's message is all that a user needs.
 
-    It is if a file is missing or would be overwritten, or if a `raise` of this package raised the error or one that led
-    to it. The traceback of any other error helps to find a fault in the code.
+    It is if a file or a disk is in the way, if a download would run code, or if a `raise` of this package raised the
+    error or one that led to it. The traceback of any other error helps to find a fault in the code.
     """
-    if isinstance(error, FileNotFoundError | FileExistsError):
+    if isinstance(error, OSError | UnpicklingError):
         return True
     cause: BaseException | None = error
     while cause is not None:
@@ -116,3 +118,12 @@ def is_for_users(error: BaseException) -> bool:
                 return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def sentence(error: BaseException) -> str:
+    """The message of an error; that of the system with the file that it concerns."""
+    if isinstance(error, UnpicklingError):
+        return f'a checkpoint {unpickling_problem(error)}'
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    return str(error)
