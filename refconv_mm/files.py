@@ -65,7 +65,7 @@ def _os_error(error: BaseException | None) -> int | None:
 def _room(folder: Path) -> str:
     """The free space of a disk, as the end of a sentence."""
     try:
-        return f' ({shutil.disk_usage(folder).free / 2**20:.1f} MiB are free on its disk)'
+        return f' (without it, {shutil.disk_usage(folder).free / 2**20:.1f} MiB are free on its disk)'
     except OSError:
         return ''
 

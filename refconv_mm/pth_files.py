@@ -81,7 +81,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Replaces mmengine's loader of this name: `load_from`, `resume` and `Pretrained` read as :func:`read_file` does."""
+    """Replaces mmengine's loader of this name: `load_from`, `resume` and `Pretrained` read as :func:`read_file`."""
     return read_file(os.path.expanduser(filename), os.environ.get(compat.TRUST) == '1', map_location)
 
 

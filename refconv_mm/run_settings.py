@@ -88,12 +88,12 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
     """
     if resume == 'auto':
         latest = latest_checkpoint(Path(cfg.work_dir), trust)
-        if latest is None and not init:
-            raise FileNotFoundError(
-                f'--resume: there is no checkpoint in {cfg.work_dir} to resume from. To start anew, leave out --resume '
-                'or name a start with --init.'
-            )
         if latest is None:
+            if not init:
+                raise FileNotFoundError(
+                    f'--resume: there is no checkpoint in {cfg.work_dir} to resume from. To start anew, leave out '
+                    '--resume or name a start with --init.'
+                )
             cfg.resume = False
             return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
         resume = str(latest)

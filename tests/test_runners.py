@@ -109,7 +109,7 @@ def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
     message = set_resume(cfg, 'auto', str(seg_run['start']))
     assert 'no checkpoint to resume from' in message
     assert (cfg.resume, cfg.load_from) == (False, str(seg_run['start']))
-    with pytest.raises(FileNotFoundError, match='there is no checkpoint in .* to resume from'):
+    with pytest.raises(FileNotFoundError, match=r'there is no checkpoint in .* to resume from'):
         set_resume(cfg, 'auto', None)
     with pytest.raises(FileNotFoundError):
         set_resume(cfg, str(tmp_path / 'nowhere.pth'), None)

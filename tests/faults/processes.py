@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.config import config
 
 from refconv_mm import commands
 
@@ -82,4 +83,9 @@ def _run(function: Callable[[], object], log: Path) -> None:
 
 def refconv(log: Path, *words: object) -> Forked:
     """Starts `refconv WORDS` in a forked process."""
-    return Forked(lambda: commands.main([str(word) for word in words]), log)
+
+    def run() -> None:
+        config.FormatCode = lambda text, **_: (text, True)  # formatting configs would take most of the time
+        commands.main([str(word) for word in words])
+
+    return Forked(run, log)
