@@ -126,7 +126,7 @@ def test_resume_refuses_a_checkpoint_of_the_other_kind(seg_run, city, tmp_path):
 def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatch):
     monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', raising=False)
     checkpoint = torch.load(seg_run['start'])
-    checkpoint['meta'] = argparse.Namespace(made_by='somebody')
+    checkpoint['meta'] = dict(args=argparse.Namespace(made_by='somebody'))
     torch.save(checkpoint, tmp_path / 'ns.pth')
     cfg = segmenter(city, tmp_path)
     with pytest.raises(CheckpointError, match=r'argparse\.Namespace.*--trust'):

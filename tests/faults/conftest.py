@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-import mmseg.models  # noqa: F401  (imported here, once, and not in each forked process)
 import pytest
 from torch import Tensor
 
@@ -15,6 +15,10 @@ from ..conftest import detector, random_checkpoint, segmenter
 from .processes import Forked, refconv
 
 STEPS = 8
+# Imported here, once, and not in each forked process.
+for library in ('mmdet', 'mmseg', 'mmpretrain'):
+    for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
+        import_module(f'{library}.{part}')
 
 
 @dataclass
