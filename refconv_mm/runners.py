@@ -17,6 +17,7 @@ from .checkpoint import as_plain, load_whole, read_checkpoint
 from .config import drop_pretrained
 from .errors import CheckpointError
 from .memory import keep_freed_memory
+from .pth_files import make_mmengine_read_safely
 from .surgery import bare
 
 
@@ -24,6 +25,7 @@ def build_runner(cfg: Config) -> Runner:
     """Builds a runner as the libraries' own tools do, and repairs upstream faults once its modules are imported."""
     keep_freed_memory()
     compat.apply()
+    make_mmengine_read_safely()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     compat.apply()
     return runner

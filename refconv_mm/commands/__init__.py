@@ -11,11 +11,14 @@ import importlib
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
 
+from ..compat import unpickling_problem
 from ..version import __version__
 
 # name: (module in this package, what the command does)
@@ -44,16 +47,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument('--version', action='version', version=f'refconv_mm {__version__}')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     module = None
-    for name, (_, text) in COMMANDS.items():
-        if name == chosen:
-            module = command_module(name)
-            add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
-        else:
-            subparsers.add_parser(name, help=text, add_help=False)
-    args = parser.parse_args(words)
-    assert module is not None
-    args.command_line = shlex.join(['refconv', *words])
-    run_and_exit(module, args, f'refconv {args.command}')
+    with quiet_interrupt(parser.prog):
+        for name, (_, text) in COMMANDS.items():
+            if name == chosen:
+                module = command_module(name)
+                add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
+            else:
+                subparsers.add_parser(name, help=text, add_help=False)
+        args = parser.parse_args(words)
+        assert module is not None
+        args.command_line = shlex.join(['refconv', *words])
+        run_and_exit(module, args, f'refconv {args.command}')
 
 
 def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
@@ -63,12 +67,23 @@ def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
         command: its name, or a module like those of the commands.
         description: the text that `--help` prints first.
     """
-    module = command_module(command) if isinstance(command, str) else command
     parser = argparse.ArgumentParser()
-    add_command(parser, module, description)
-    args = parser.parse_args()
-    args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
-    run_and_exit(module, args, parser.prog)
+    with quiet_interrupt(parser.prog):
+        module = command_module(command) if isinstance(command, str) else command
+        add_command(parser, module, description)
+        args = parser.parse_args()
+        args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
+        run_and_exit(module, args, parser.prog)
+
+
+@contextmanager
+def quiet_interrupt(prog: str) -> Iterator[None]:
+    """Ends the process with one line after Ctrl-C: while a command is imported, and while it ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'{prog}: interrupted', file=sys.stderr)
+        sys.exit(130)
 
 
 def command_module(name: str) -> ModuleType:
@@ -91,12 +106,13 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     run: Callable[[argparse.Namespace], int | None] = module.run
     try:
         sys.exit(run(args) or 0)
-    except KeyboardInterrupt:
-        message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
-        if not is_for_users(error):
+    except (Exception, KeyboardInterrupt) as error:
+        if any(isinstance(one, KeyboardInterrupt) for one in chain(error)):  # torch.save raises another error after it
+            message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
+        elif is_for_users(error):
+            message, code = f'error: {sentence(error)}', 2
+        else:
             raise
-        message, code = f'error: {error}', 2
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
 
@@ -104,15 +120,31 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
 def is_for_users(error: BaseException) -> bool:
     """Whether an error's message is all that a user needs.
 
-    It is if a file is missing or would be overwritten, or if a `raise` of this package raised the error or one that led
-    to it. The traceback of any other error helps to find a fault in the code.
+    It is if a file or a disk is in the way, if a download would run code, or if a `raise` of this package raised the
+    error or one that led to it. The traceback of any other error helps to find a fault in the code.
     """
-    if isinstance(error, FileNotFoundError | FileExistsError):
+    if isinstance(error, OSError | UnpicklingError):
         return True
-    cause: BaseException | None = error
-    while cause is not None:
+    if not isinstance(error, ValueError | TypeError):
+        return False
+    for cause in chain(error):
         for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
             if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
                 return True
-        cause = cause.__cause__ or cause.__context__
     return False
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def sentence(error: BaseException) -> str:
+    """The message of an error; that of the system with the file that it concerns."""
+    if isinstance(error, UnpicklingError):
+        return f'a checkpoint {unpickling_problem(error)}'
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    return str(error)

@@ -7,7 +7,6 @@ and each step of the model has a seed that follows from its place in the run.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -18,18 +17,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 
-
-def derived_seed(*parts: int | str) -> int:
-    """A seed of 32 bits that depends on the parts only."""
-    text = '/'.join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:4], 'big')
-
-
-def seed_all(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's generators."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+from ..seeds import derived_seed
 
 
 def seed_cpu(seed: int) -> None:

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import argparse
 import copy
-import fcntl
 import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from ..checkpoint import as_plain, read_checkpoint
+from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
-from ..errors import CheckpointError
-from ..files import read_json, write_json, write_text, write_whole
+from ..errors import BusyError
+from ..files import read_json, write_json, write_text
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
-from ..run_settings import set_init, set_resume
+from ..lock import only_one
+from ..run_settings import latest_checkpoint, set_init, set_resume
 from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
@@ -33,18 +31,6 @@ from .seeding import seed_data
 from .steps_hook import SECONDS, Diverged, StepsHook
 
 BUSY = 75  # exit code: another process does this run
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Locks a run for this process; exits with `BUSY` if another process has locked it."""
-    with open(folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f'another process does the run in {folder}', file=sys.stderr)
-            sys.exit(BUSY)
-        yield
 
 
 def complete_run(folder: Path) -> None:
@@ -122,18 +108,6 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     )
 
 
-def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The newest complete checkpoint; mmengine's own record can name one that a kill left incomplete or removed."""
-    for path in sorted(work_dir.glob('*.pth'), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            read_checkpoint(path)
-        except CheckpointError:
-            path.unlink()
-        else:
-            return path
-    return None
-
-
 def fuse_run(cfg: Config, folder: Path) -> None:
     """Writes the plain checkpoint and its config."""
     last = latest_checkpoint(folder / 'train')
@@ -143,7 +117,7 @@ def fuse_run(cfg: Config, folder: Path) -> None:
     plain_cfg = without_run(plain_config(plain.cfg))
     meta = dict(refconv=dict(fused=plain.fused, source=str(last)), cfg=plain_cfg.pretty_text)
     checkpoint = dict(state_dict=plain.state_dict, meta=meta)
-    write_whole(folder / 'fused.pth', lambda temporary: torch.save(checkpoint, temporary))
+    write_checkpoint(folder / 'fused.pth', checkpoint)
     write_text(folder / 'fused.py', meta['cfg'])
 
 
@@ -176,8 +150,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
     folder = parser.parse_args().folder
-    with only_one(folder):
-        complete_run(folder)
+    try:
+        with only_one(folder):
+            complete_run(folder)
+    except BusyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(BUSY)
 
 
 if __name__ == '__main__':
