@@ -23,3 +23,7 @@ class MissingPackageError(ValueError, ImportError):
 
 class DataError(ValueError):
     """Arms of a comparison that did not see the same data."""
+
+
+class DivergedError(ValueError):
+    """A training whose losses, gradients or weights are not finite."""

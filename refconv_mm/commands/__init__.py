@@ -10,13 +10,13 @@ import argparse
 import importlib
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from ..version import __version__
+from .explain import explain
 
 # name: (module in this package, what the command does)
 COMMANDS = {
@@ -29,7 +29,6 @@ COMMANDS = {
     'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
     'report': ('report', 'put the analyses of a directory on one HTML page'),
 }
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -93,26 +92,10 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
         sys.exit(run(args) or 0)
     except KeyboardInterrupt:
         message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
-        if not is_for_users(error):
+    except Exception as error:
+        text = explain(error)
+        if text is None:
             raise
-        message, code = f'error: {error}', 2
+        message, code = f'error: {text}', 2
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
-
-
-def is_for_users(error: BaseException) -> bool:
-    """Whether an error's message is all that a user needs.
-
-    It is if a file is missing or would be overwritten, or if a `raise` of this package raised the error or one that led
-    to it. The traceback of any other error helps to find a fault in the code.
-    """
-    if isinstance(error, FileNotFoundError | FileExistsError):
-        return True
-    cause: BaseException | None = error
-    while cause is not None:
-        for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
-            if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
-                return True
-        cause = cause.__cause__ or cause.__context__
-    return False

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from mmengine.logging import print_log
 
 from .. import arguments, run_settings, runners
+from ..hooks import add_guards
 from ..version import __version__
 from .run_arguments import add_run_arguments, open_run_config
 
@@ -30,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Trains."""
     cfg = open_run_config(args)
+    run_settings.check_complete(cfg)
     if args.amp:
         run_settings.set_amp(cfg)
     if args.auto_scale_lr:
@@ -42,6 +44,7 @@ def run(args: Namespace) -> None:
     runner = runners.build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and args.init:
         start += '; ' + runners.check_start(runner.model, args.init, args.trust)
+    add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
     runner.train()
     runners.leave_process_group()

@@ -22,15 +22,16 @@ from mmengine.config import Config
 
 from ..checkpoint import as_plain, read_checkpoint
 from ..config import plain_config, without_run
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DivergedError
 from ..files import read_json, write_json, write_text, write_whole
+from ..hooks import FiniteHook, StartHook
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
 from ..run_settings import set_init, set_resume
 from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
 from .seeding import seed_data
-from .steps_hook import SECONDS, Diverged, StepsHook
+from .steps_hook import SECONDS, StepsHook
 
 BUSY = 75  # exit code: another process does this run
 
@@ -84,7 +85,7 @@ def train_and_fuse(cfg: Config, folder: Path, start: str | None) -> dict[str, An
     """
     try:
         result = train(copy.deepcopy(cfg), folder, start)
-    except Diverged as diverged:
+    except DivergedError as diverged:
         return dict(diverged=str(diverged), metrics={}, weights='')
     fuse_run(cfg, folder)
     return dict(result, metrics={}, weights=weights_hash(folder / 'fused.pth'))
@@ -109,6 +110,8 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     if cfg.get('load_from') and not cfg.get('resume') and start is not None:
         start_note += '; ' + check_start(runner.model, start)
     print(start_note, flush=True)
+    runner.register_hook(StartHook(random_parts='*'))  # the plan names every start
+    runner.register_hook(FiniteHook())
     runner.register_hook(SeenDataHook())
     runner.register_hook(StepsHook(folder, seed))
     runner.train()

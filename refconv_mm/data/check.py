@@ -74,15 +74,6 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], di
     return findings, counts
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
-
-
 def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 50) -> Table:
     """The first `most` findings as a table."""
     total = ', '.join(f'{n} {split}' for split, n in counts.items())

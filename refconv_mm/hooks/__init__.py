@@ -1,4 +1,6 @@
-from .refconv_hook import RefConvHook
+from .finite_hook import FiniteHook
+from .refconv_hook import RefConvHook, add_guards
 from .seen_data_hook import SeenDataHook
+from .start_hook import StartHook
 
-__all__ = ['RefConvHook', 'SeenDataHook']
+__all__ = ['FiniteHook', 'RefConvHook', 'SeenDataHook', 'StartHook', 'add_guards']
