@@ -75,8 +75,14 @@ def read_config(path: str | Path, what: str) -> Config:
     try:
         return Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is code, which can end with any error
-        place = next((f', line {f.lineno}' for f in reversed(traceback.extract_tb(error.__traceback__))
-                      if Path(f.filename).suffix == '.py' and f.name == '<module>' and f.filename == str(path)), '')
+        place = next(
+            (
+                f', line {f.lineno}'
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if Path(f.filename).suffix == '.py' and f.name == '<module>' and f.filename == str(path)
+            ),
+            '',
+        )
         raise ValueError(f'{path}{place} cannot be read as a {what}: {type(error).__name__}: {error}') from error
 
 

@@ -1,7 +1,7 @@
 """Explains errors that other libraries raise while they build or run what a config describes.
 
-mmengine and the libraries on it raise an error where they notice it, deep in their code, and do not say which key of the
-config it comes from. The frames of the traceback know: one has the config, another the part that was being built.
+mmengine and the libraries on it raise an error where they notice it, deep in their code, and do not say which key of
+the config it comes from. The frames of the traceback know: one has the config, another the part that was being built.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def config_classes(leaf: dict) -> tuple[str, ...]:
         if Path(classes).is_file():
             return tuple(Path(classes).read_text().split('\n'))
         raise ValueError(
-            f"metainfo.classes is the text {classes!r}, not a list; a tuple of one needs a comma: classes=({classes!r},)"
+            f'metainfo.classes is the text {classes!r}; a tuple of one class needs a comma: classes=({classes!r},)'
         )
     return tuple(map(str, classes))
 

@@ -33,16 +33,21 @@ class FiniteHook(Hook):
             stops all the same after 20 skipped steps in a row, or if a weight or a statistic of batch norm is not
             finite.
         limit: largest absolute value of a gradient.
+        rise: a loss of so many times that of the first step gets a warning, once: batch norm and clipped gradients keep
+            a net finite whose learning rate is far too large.
+        stop_on_rise: raise a DivergedError instead of the warning.
     """
 
     priority = 'LOW'  # before CheckpointHook
 
-    def __init__(self, action: str = 'stop', limit: float = 1e10) -> None:
+    def __init__(self, action: str = 'stop', limit: float = 1e10, rise: float = 10, stop_on_rise: bool = False) -> None:
         if action not in ACTIONS:
             raise ValueError(f'action must be one of {ACTIONS}, got {action!r}')
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
-            raise ValueError(f'limit must be a positive number, got {limit!r}')
-        self.action, self.limit = action, limit
+        for name, value in (('limit', limit), ('rise', rise)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f'{name} must be a positive number, got {value!r}')
+        self.action, self.limit, self.rise, self.stop_on_rise = action, limit, rise, stop_on_rise
+        self.first: float | None = None
         self.skipped, self.losses, self.batch = 0, '', None
 
     def before_train(self, runner: Runner) -> None:
@@ -61,13 +66,26 @@ class FiniteHook(Hook):
 
     def _after_forward(self, model: nn.Module, inputs: Any, output: Any) -> None:
         if model.training and isinstance(output, dict):
-            named = {name: value for name, value in _losses(output)}
+            named = dict(_losses(output))
             bad = {name: value for name, value in named.items() if not math.isfinite(value)}
             if bad:
                 said = ', '.join(f'{name} is {value}' for name, value in bad.items())
                 self.losses = f'{said} (of the losses {", ".join(named)})'
                 if self.action == 'stop':
                     raise self._error(self.losses)
+            elif named:
+                self._check_rise(named)
+
+    def _check_rise(self, named: dict[str, float]) -> None:
+        total = sum(named.values())
+        self.first = total if self.first is None else self.first
+        if not 0 < self.first * self.rise < total:
+            return
+        what = f'the loss is {total / self.first:.3g} times that of the first step'
+        said, self.first = ', '.join(f'{name} {value:.3g}' for name, value in named.items()), math.inf
+        if self.stop_on_rise:
+            raise self._error(f'{what} ({said})')
+        self._warn(f'{what} ({said})')
 
     def _guarded(self, wrapper: OptimWrapper, step: Callable[..., None]) -> Callable[..., None]:
         scaler = getattr(wrapper, 'loss_scaler', None)  # mixed precision: it skips steps that overflow by itself
@@ -79,14 +97,20 @@ class FiniteHook(Hook):
             bad = [(name, value) for name, value in largest(grads) if not value <= limit]
             if scaler is not None:
                 bad = [(name, value) for name, value in bad if math.isfinite(value)]
-            if not bad and not self.losses:
+            what, self.losses = self.losses, ''
+            if bad or (what and scaler is not None):
+                self._skip_or_stop('; '.join(filter(None, [what, _described(bad, 'the gradient')])))
+                if scaler is None:
+                    wrapper.optimizer.zero_grad(set_to_none=True)
+                else:  # it skips the step itself, and lowers its scale
+                    _overflow(model)
+                    step(**options)
+            else:
+                # The decision is about gradients alone: they are the same in all processes, the losses are not.
+                if what:
+                    self._warn(f'{what}, and the gradients are finite')
                 step(**options)
                 self.skipped = 0
-            else:
-                self._skip_or_stop('; '.join(filter(None, [self.losses, _described(bad, 'the gradient')])))
-                wrapper.optimizer.zero_grad(set_to_none=True)
-                if scaler is not None:
-                    step(**options)  # the scale has to go down
             state = model.named_parameters(), ((n, b) for n, b in model.named_buffers() if b.is_floating_point())
             broken = [(n, v) for named in state for n, v in largest(named) if not math.isfinite(v)]
             if broken:
@@ -95,23 +119,30 @@ class FiniteHook(Hook):
         return guarded
 
     def _skip_or_stop(self, what: str) -> None:
-        self.losses = ''
         self.skipped += 1
         if self.action == 'stop' or self.skipped > MOST_SKIPPED:
-            raise self._error(what + (f'; {MOST_SKIPPED} steps in a row were skipped before' if self.skipped > 1 else ''))
-        self.runner.logger.warning(f'step {self.runner.iter + 1} is skipped: {what}{self._files()}')
+            before = f'; {MOST_SKIPPED} steps were skipped before' if self.skipped > 1 else ''
+            raise self._error(what + before)
+        self._warn(f'skipped: {what}{self._files()}')
+
+    def _warn(self, what: str) -> None:
+        self.runner.logger.warning(f'step {self.runner.iter + 1}: {what}; learning rate {self._rates()}')
 
     def _error(self, what: str) -> DivergedError:
-        rates = ', '.join(f'{rate:g}' for rates in self.runner.optim_wrapper.get_lr().values() for rate in set(rates))
-        last = self.runner.message_hub.get_info('last_ckpt') if 'last_ckpt' in self.runner.message_hub.runtime_info else ''
-        kept = f'the last checkpoint, {last}, is from before' if last else 'there is no checkpoint yet'
+        hub = self.runner.message_hub
+        last = hub.get_info('last_ckpt') if 'last_ckpt' in hub.runtime_info else None
         return DivergedError(
-            f'the training diverged at step {self.runner.iter + 1}: {what}; learning rate {rates}{self._files()}; {kept}. '
-            'A smaller learning rate helps most often; `refconv check-data CONFIG` finds boxes and labels that do this'
+            f'the training diverged at step {self.runner.iter + 1}: {what}; learning rate {self._rates()}'
+            f'{self._files()}. '
+            + (f'The last checkpoint, {last}, is from before. ' if last else 'There is no checkpoint yet. ')
+            + 'A smaller learning rate helps most often; `refconv check-data CONFIG` finds bad boxes and labels.'
         )
 
+    def _rates(self) -> str:
+        return ', '.join(f'{rate:g}' for rates in self.runner.optim_wrapper.get_lr().values() for rate in set(rates))
+
     def _files(self) -> str:
-        samples = self.batch.get('data_samples', ()) if isinstance(self.batch, dict) else ()
+        samples: Any = self.batch.get('data_samples') if isinstance(self.batch, dict) else None
         paths = [str(path) for sample in samples or () if (path := getattr(sample, 'img_path', None))]
         return f'; images {", ".join(paths[:8])}' + (', ...' if len(paths) > 8 else '') if paths else ''
 
@@ -132,6 +163,12 @@ def largest(named: Iterable[tuple[str, Tensor]]) -> list[tuple[str, float]]:
         return []
     values = torch.stack([t.detach().abs().amax().float().to(local[0][1].device) for _, t in local]).tolist()
     return [(name, value) for (name, _), value in zip(local, values, strict=True)]
+
+
+def _overflow(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.fill_(math.inf)
 
 
 def _losses(output: dict) -> Iterator[tuple[str, float]]:

@@ -88,8 +88,8 @@ class StartHook(Hook):
         if bare_parts:
             raise ValueError(
                 f'the kernels are refocused and {" and ".join(bare_parts)} would start at random: no checkpoint filled '
-                'it. Start from a checkpoint of the whole model (--init CKPT, or load_from=CKPT in the config). If it '
-                f"is meant so: default_hooks=dict(start=dict(type='RefConvStartHook', random_parts={bare_parts}))"
+                'them. Start from a checkpoint of the whole model (--init CKPT, or load_from=CKPT in the config). If '
+                f"that is meant: default_hooks=dict(start=dict(type='RefConvStartHook', random_parts={bare_parts}))"
             )
 
     def _may_be_random(self, name: str) -> bool:
