@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,13 +53,37 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Raises:
         FileNotFoundError: the config does not exist.
-        ValueError: an option cannot be merged into the config.
+        ValueError: the file is not a config, or an option cannot be merged into it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no config at {path}')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path, 'config')
     merge_options(cfg, options or {}, '--cfg-options')
     return cfg
+
+
+def read_config(path: str | Path, what: str) -> Config:
+    """Reads a file in mmengine's language.
+
+    Args:
+        what: the kind of file, for error messages.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not such a file; the message has the error of Python or mmengine.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no {what} at {path}')
+    try:
+        return Config.fromfile(path)
+    except (Exception, SystemExit) as error:  # a config is code, which can end with any error
+        place = next(
+            (
+                f', line {f.lineno}'
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if Path(f.filename).suffix == '.py' and f.name == '<module>' and f.filename == str(path)
+            ),
+            '',
+        )
+        raise ValueError(f'{path}{place} cannot be read as a {what}: {type(error).__name__}: {error}') from error
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], where: str) -> None:

@@ -35,3 +35,7 @@ class BusyError(ValueError):
 
 class DataError(ValueError):
     """Arms of a comparison that did not see the same data."""
+
+
+class DivergedError(ValueError):
+    """A training whose losses, gradients or weights are not finite."""

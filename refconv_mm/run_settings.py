@@ -19,6 +19,13 @@ from .pth_files import make_mmengine_read_safely
 from .stored import is_refocused_state
 
 
+def check_complete(cfg: Config) -> None:
+    """Raises a ValueError if a training config lacks a part that mmengine's runner needs."""
+    missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
+    if missing:
+        raise ValueError(f'the config has no {", no ".join(missing)}; a training needs it')
+
+
 def set_launcher(cfg: Config, launcher: str) -> None:
     """Sets the launcher. Without a GPU it also sets what mmengine then needs: gloo, and DDP without device ids."""
     cfg.launcher = launcher

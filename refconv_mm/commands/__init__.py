@@ -10,16 +10,14 @@ import argparse
 import importlib
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
 
-from ..compat import unpickling_problem
 from ..version import __version__
+from .explain import chain, explain
 
 # name: (module in this package, what the command does)
 COMMANDS = {
@@ -32,7 +30,6 @@ COMMANDS = {
     'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
     'report': ('report', 'put the analyses of a directory on one HTML page'),
 }
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -107,44 +104,12 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     try:
         sys.exit(run(args) or 0)
     except (Exception, KeyboardInterrupt) as error:
+        text = explain(error)
         if any(isinstance(one, KeyboardInterrupt) for one in chain(error)):  # torch.save raises another error after it
             message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-        elif is_for_users(error):
-            message, code = f'error: {sentence(error)}', 2
+        elif text is not None:
+            message, code = f'error: {text}', 2
         else:
             raise
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
-
-
-def is_for_users(error: BaseException) -> bool:
-    """Whether an error's message is all that a user needs.
-
-    It is if a file or a disk is in the way, if a download would run code, or if a `raise` of this package raised the
-    error or one that led to it. The traceback of any other error helps to find a fault in the code.
-    """
-    if isinstance(error, OSError | UnpicklingError):
-        return True
-    if not isinstance(error, ValueError | TypeError):
-        return False
-    for cause in chain(error):
-        for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
-            if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
-                return True
-    return False
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def sentence(error: BaseException) -> str:
-    """The message of an error; that of the system with the file that it concerns."""
-    if isinstance(error, UnpicklingError):
-        return f'a checkpoint {unpickling_problem(error)}'
-    if isinstance(error, OSError) and error.strerror:
-        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
-    return str(error)

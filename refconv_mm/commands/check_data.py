@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from rich import print as rich_print
 
 from .. import arguments
-from ..data.check import check_config, findings_table
+from ..data.check import check_config, class_lines, findings_table
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,6 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Checks; returns 1 if there are findings."""
-    findings, counts = check_config(arguments.open_config(args.config, args.cfg_options), progress=True)
+    cfg = arguments.open_config(args.config, args.cfg_options)
+    for line in class_lines(cfg):
+        print(line)
+    findings, counts = check_config(cfg, progress=True)
     rich_print(findings_table(findings, counts, args.most))
     return int(bool(findings))

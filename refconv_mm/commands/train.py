@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import arguments, run_settings, runners
-from ..hooks import SeededStepsHook
+from ..hooks import SeededStepsHook, add_guards
 from ..lock import only_one
 from ..version import __version__
 from .run_arguments import add_run_arguments, is_first_process, open_run_config
@@ -35,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Trains."""
     cfg = open_run_config(args)
+    run_settings.check_complete(cfg)
     with only_one(Path(cfg.work_dir)) if is_first_process(args) else nullcontext():
         train(args, cfg)
 
@@ -53,6 +54,7 @@ def train(args: Namespace, cfg: Config) -> None:
     runner = runners.build_runner(cfg)
     if cfg.get('load_from') and not cfg.get('resume') and args.init:
         start += '; ' + runners.check_start(runner.model, args.init, args.trust)
+    add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
     runner.register_hook(SeededStepsHook())
     runner.train()

@@ -19,8 +19,9 @@ from mmengine.config import Config
 
 from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
-from ..errors import BusyError
+from ..errors import BusyError, DivergedError
 from ..files import read_json, write_json, write_text
+from ..hooks import FiniteHook, StartHook
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
 from ..lock import only_one
 from ..run_settings import latest_checkpoint, set_init, set_resume
@@ -28,7 +29,7 @@ from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
 from .seeding import seed_data
-from .steps_hook import SECONDS, Diverged, StepsHook
+from .steps_hook import SECONDS, StepsHook
 
 BUSY = 75  # exit code: another process does this run
 
@@ -70,7 +71,7 @@ def train_and_fuse(cfg: Config, folder: Path, start: str | None) -> dict[str, An
     """
     try:
         result = train(copy.deepcopy(cfg), folder, start)
-    except Diverged as diverged:
+    except DivergedError as diverged:
         return dict(diverged=str(diverged), metrics={}, weights='')
     fuse_run(cfg, folder)
     return dict(result, metrics={}, weights=weights_hash(folder / 'fused.pth'))
@@ -95,6 +96,8 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     if cfg.get('load_from') and not cfg.get('resume') and start is not None:
         start_note += '; ' + check_start(runner.model, start)
     print(start_note, flush=True)
+    runner.register_hook(StartHook(random_parts='*'))  # the plan names every start
+    runner.register_hook(FiniteHook())
     runner.register_hook(SeenDataHook())
     runner.register_hook(StepsHook(folder, seed))
     runner.train()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,13 @@ from xml.etree import ElementTree
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+
+from .check_images import GREY, ODD, box_problem, look_at
+from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
 
 SPLITS = ('train', 'val', 'test')
 
@@ -67,20 +71,44 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], di
             counts[split] = counts.get(split, 0) + len(samples)
             if not samples and not any(item.split == split for item in findings):
                 findings.append(Finding(split, 'no samples', str(leaf.get('data_root', ''))))
-            for sample in track(samples, f'{split:>5}', disable=not progress, transient=True):
-                findings += sample.check(split)
+            found = [
+                each
+                for sample in track(samples, f'{split:>5}', disable=not progress, transient=True)
+                for each in sample.check(split)
+            ]
+            twice = Counter(sample.image for sample in samples)
+            findings += [Finding(split, 'listed twice', path, f'{n} times') for path, n in twice.items() if n > 1]
+            findings += without_repetition(found, len(samples), str(leaf.get('data_root') or ''))
     if not seen:
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader to check')
     return findings, counts
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
+def without_repetition(findings: list[Finding], images: int, root: str) -> list[Finding]:
+    """Says once what all images of a set have in common; that all are grey is no fault at all."""
+    alike = {key for key, n in Counter((f.kind, f.what) for f in findings if f.kind in ODD).items() if 1 < n == images}
+    rest = [each for each in findings if (each.kind, each.what) not in alike]
+    shared = sorted((kind, what) for kind, what in alike if kind != GREY)
+    return rest + [Finding(findings[0].split, kind, root, f'all {images} images: {what}') for kind, what in shared]
+
+
+def class_lines(cfg: Config) -> list[str]:
+    """For each split whose data has other classes than the config: both, in a sentence.
+
+    Raises:
+        ValueError: the classes of a data set are a text.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    lines = []
+    for split in SPLITS:
+        for leaf in leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {'type': None}):
+            try:
+                difference = class_difference(config_classes(leaf), data_classes(leaf))
+            except ValueError as error:
+                raise ValueError(f'{split}_dataloader: {error}') from error
+            if difference:
+                lines.append(f'{split}: {difference}')
+    return lines
 
 
 def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 50) -> Table:
@@ -90,7 +118,7 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
     for name in ('split', 'kind', 'file', 'detail'):
         table.add_column(name, overflow='fold')
     for item in findings[:most]:
-        table.add_row(item.split, item.kind, item.where, item.what)
+        table.add_row(item.split, item.kind, escape(item.where), escape(item.what))
     if len(findings) > most:
         table.caption = f'and {len(findings) - most} more'
     return table
@@ -105,31 +133,47 @@ class _Voc:
     classes: tuple[str, ...]
 
     def check(self, split: str) -> Iterator[Finding]:
-        size, problem = _image_size(self.image)
-        if problem:
-            yield Finding(split, problem, self.image)
+        size = yield from _check_image(split, self.image)
         try:
             root = ElementTree.parse(self.xml).getroot()
         except FileNotFoundError:
             yield Finding(split, 'annotation missing', self.xml)
             return
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, OSError, ValueError) as error:  # ValueError: an encoding that Python lacks
             yield Finding(split, 'annotation unreadable', self.xml, str(error))
             return
+        if root.find('size') is not None:
+            yield from self._check_size(split, root, size)
         objects = root.findall('object')
         if not objects:
             yield Finding(split, 'image without a label', self.xml)
         for i, item in enumerate(objects):
-            name = item.findtext('name') or ''
+            name = item.findtext('name')
             if name not in self.classes:
                 yield Finding(split, 'unknown class', self.xml, f'object {i}: {name!r}')
+            difficult = item.findtext('difficult', '0')
+            if not difficult.strip().lstrip('+-').isdigit():
+                yield Finding(split, 'annotation unreadable', self.xml, f'object {i}: difficult is {difficult!r}')
             try:
-                box = [float(item.findtext(f'bndbox/{tag}') or '') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
+                # VOC counts pixels from 1 to the width.
+                box = [float(item.findtext(f'bndbox/{tag}') or '') - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
             except ValueError:
                 yield Finding(split, 'box unreadable', self.xml, f'object {i}')
                 continue
-            # VOC counts pixels from 1 to the width.
-            yield from _check_box(split, self.xml, i, (box[0] - 1, box[1] - 1, box[2] - 1, box[3] - 1), size)
+            yield from _check_box(split, self.xml, i, tuple(box), size)
+
+    def _check_size(self, split: str, root: ElementTree.Element, size: tuple[int, int] | None) -> Iterator[Finding]:
+        texts = [root.findtext(f'size/{side}') or '' for side in ('width', 'height')]
+        try:
+            written = (int(texts[0]), int(texts[1]))
+        except ValueError:
+            yield Finding(split, 'annotation unreadable', self.xml, f'its size is {texts[0]!r} x {texts[1]!r}')
+            return
+        if size and written != size:
+            yield Finding(
+                split, 'annotation of another size', self.xml,
+                f'it says {written[0]}x{written[1]}, the image has {size[0]}x{size[1]}',
+            )  # fmt: skip
 
 
 @dataclass
@@ -140,11 +184,13 @@ class _Loaded:
     classes: int
     ignore: int
 
+    @property
+    def image(self) -> str:
+        return str(self.info['img_path'])
+
     def check(self, split: str) -> Iterator[Finding]:
-        image = self.info['img_path']
-        size, problem = _image_size(image)
-        if problem:
-            yield Finding(split, problem, image)
+        image = self.image
+        size = yield from _check_image(split, image)
         instances = self.info.get('instances')
         if instances is not None:
             if not instances:
@@ -161,13 +207,16 @@ class _Loaded:
 
     def _check_map(self, split: str, size: tuple[int, int] | None) -> Iterator[Finding]:
         path = self.info['seg_map_path']
-        map_size, problem = _image_size(path)
-        if problem:
-            yield Finding(split, problem.replace('image', 'label map'), path)
+        facts = look_at(path)
+        if facts.problem or not facts.size:
+            yield Finding(split, facts.problem.replace('image', 'label map'), path)
             return
-        if size and map_size != size:
-            yield Finding(split, 'label map of another size', path, f'{map_size}, its image {size}')
+        if size and facts.size != size:
+            yield Finding(split, 'label map of another size', path, f'{facts.size}, its image {size}')
         with Image.open(path) as picture:
+            if len(picture.getbands()) > 1:
+                yield Finding(split, 'label map with colours', path, f'{picture.mode}; a map has one number a pixel')
+                return
             ids = set(np.unique(np.asarray(picture)).tolist())
         if self.info.get('label_map'):
             ids = {self.info['label_map'].get(i, i) for i in ids}
@@ -182,21 +231,25 @@ class _Loaded:
 
 def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Loaded]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
-    with DATASETS.switch_scope_and_registry(leaf.get('_scope_')) as registry:
-        kind = registry.get(leaf['type']) if isinstance(leaf['type'], str) else leaf['type']
+    kind = dataset_class(leaf)
     if kind is None:
         raise ValueError(f'{split}: data set type {leaf["type"]!r} is not registered; is its module in custom_imports?')
-    names = [base.__name__ for base in kind.__mro__]
-    metainfo = {**(getattr(kind, 'METAINFO', None) or {}), **(leaf.get('metainfo') or {})}
-    classes = tuple(metainfo.get('classes') or ())
-    if 'XMLDataset' in names:
-        yield from _voc_samples(leaf, classes, split, findings)
+    classes = config_classes(leaf)
+    if is_voc(kind):
+        listed, paths = voc_paths(leaf)
+        if not Path(listed).is_file():
+            findings.append(Finding(split, 'image list missing', listed))
+            return
+        yield from (_Voc(image, xml, classes) for image, xml in paths)
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:
         dataset = DATASETS.build({**options, 'pipeline': [], 'test_mode': True, 'serialize_data': False})
-    except (FileNotFoundError, AssertionError, RuntimeError, OSError) as error:
-        findings.append(Finding(split, 'data set unreadable', str(leaf.get('data_root', '')), str(error)))
+    except TypeError:
+        raise  # an option that the data set does not have
+    except Exception as error:  # whatever a reader trips over in a damaged list
+        what = f'{type(error).__name__}: {error}'
+        findings.append(Finding(split, 'data set unreadable', str(leaf.get('data_root', '')), what))
         return
     count = len(dataset.metainfo.get('classes') or classes)
     ignore = getattr(dataset, 'ignore_index', 255)
@@ -204,36 +257,16 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc |
         yield _Loaded(dataset.get_data_info(i), count, ignore)
 
 
-def _voc_samples(leaf: dict, classes: tuple[str, ...], split: str, findings: list[Finding]) -> Iterator[_Voc]:
-    root = leaf.get('data_root') or ''
-    listed = os.path.join(root, leaf['ann_file'])
-    sub = os.path.join(root, (leaf.get('data_prefix') or {}).get('sub_data_root', ''))
-    if not Path(listed).is_file():
-        findings.append(Finding(split, 'image list missing', listed))
-        return
-    images, notes = leaf.get('img_subdir', 'JPEGImages'), leaf.get('ann_subdir', 'Annotations')
-    for name in Path(listed).read_text().split('\n'):
-        if name.strip():
-            name = name.strip()
-            yield _Voc(os.path.join(sub, images, f'{name}.jpg'), os.path.join(sub, notes, f'{name}.xml'), classes)
-
-
-def _image_size(path: str) -> tuple[tuple[int, int] | None, str]:
-    """The (width, height) of an image and '', or None and the fault if it does not decode."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.size, ''
-    except FileNotFoundError:
-        return None, 'image missing'
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return None, 'image unreadable'
+def _check_image(split: str, path: str) -> Generator[Finding, None, tuple[int, int] | None]:
+    """Looks at an image; returns its width and height if it can be read."""
+    facts = look_at(path)
+    if facts.problem:
+        yield Finding(split, facts.problem, path)
+    for kind, what in facts.odd:
+        yield Finding(split, kind, path, what)
+    return facts.size
 
 
 def _check_box(split: str, where: str, i: int, box: tuple, size: tuple[int, int] | None) -> Iterator[Finding]:
-    x1, y1, x2, y2 = box
-    text = f'object {i}: ({x1:g}, {y1:g}) to ({x2:g}, {y2:g})'
-    if x2 <= x1 or y2 <= y1:
-        yield Finding(split, 'box of no size', where, text)
-    if size and (x1 < 0 or y1 < 0 or x2 > size[0] or y2 > size[1]):
-        yield Finding(split, 'box outside the image', where, f'{text}, image {size[0]}x{size[1]}')
+    for kind, what in box_problem(box, size):
+        yield Finding(split, kind, where, f'object {i}: {what}')

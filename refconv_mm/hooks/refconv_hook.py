@@ -19,6 +19,8 @@ from ..checkpoint import fuse_checkpoint, write_fused
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
 from ..version import __version__
+from .finite_hook import FiniteHook, optim_wrappers
+from .start_hook import StartHook
 
 
 @HOOKS.register_module()
@@ -30,6 +32,7 @@ class RefConvHook(Hook):
       kernel. The log gets a table of the layers.
     - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
+    - It adds StartHook and FiniteHook, unless the config has them.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
@@ -45,6 +48,7 @@ class RefConvHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         compat.apply()
+        add_guards(runner)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -69,7 +73,7 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
+        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in optim_wrappers(runner)))
         runner.logger.info(f'RefConvHook\n{report}')
 
     def after_train(self, runner: Runner) -> None:
@@ -110,6 +114,16 @@ class RefConvHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')
+
+
+def add_guards(runner: Runner) -> None:
+    """Adds StartHook and FiniteHook to a run that has none.
+
+    A hook may call it in `before_run`: both come behind it, as they have RefConvHook's priority.
+    """
+    for kind in (StartHook, FiniteHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
 
 
 def _before_evaluation(runner: Runner, what: str) -> None:
@@ -205,14 +219,8 @@ def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2
     return f"{name}: the update form is the released layer's training"
 
 
-def _wrappers(runner: Runner) -> list[OptimWrapper]:
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if isinstance(wrapper, dict) else getattr(wrapper, 'optim_wrappers', {}).values()
-    return list(wrappers) or [wrapper]
-
-
 def _param_groups(runner: Runner) -> list[dict]:
-    return [group for wrapper in _wrappers(runner) for group in wrapper.param_groups]
+    return [group for wrapper in optim_wrappers(runner) for group in wrapper.param_groups]
 
 
 def _keep_earlier(work_dir: Path) -> None:
