@@ -26,7 +26,8 @@ def build_model(cfg: Config) -> nn.Module:
     model = MODELS.build(model_cfg)
     pad_as_replaced(model)
     compat.apply()
-    return model.eval()
+    model.eval()  # OpenMMLab's backbones return nothing here
+    return model
 
 
 def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> None:

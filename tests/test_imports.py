@@ -12,7 +12,7 @@ ORDER = [
     'version', 'versions', 'errors', 'files', 'console', 'arguments', 'compat', 'functional', 'options', 'stored',
     'layer', 'conv_types', 'targets', 'surgery', 'distributed', 'config', 'verify', 'models', 'checkpoint',
     'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings',
-    'runners', 'onnx_runner', 'compare', 'data', 'demo', 'commands', '__main__', '__init__',
+    'runners', 'onnx_runner', 'compare', 'sweep', 'data', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 
