@@ -46,7 +46,8 @@ class RefConvAWS2d(RefConv2d, ConvAWS2d):
     """RefConv in place of mmcv's `ConvAWS2d`, with its statistics and its way to load them."""
 
 
-# `from_conv2d` makes these layers. By name, because timm is not imported for it. Each class computes with the kernel `.weight`: as it is, or standardised.
+# `from_conv2d` makes these layers. By name, because timm is not imported for it. Each class computes with the kernel
+# `.weight`, as it is or standardised.
 _REFCONV_FOR: dict[str, type[RefConv2d]] = {
     'torch.nn.modules.conv.Conv2d': RefConv2d,
     'mmcv.cnn.bricks.wrappers.Conv2d': RefConvWrapped2d,

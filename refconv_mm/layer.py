@@ -30,10 +30,15 @@ class RefConv2d(nn.Conv2d):
     *reads* as the effective kernel `Wt`, for code that computes with a convolution's kernel (mmcv's `fuse_conv_bn`,
     exporters). `.basis` is the frozen kernel.
 
-    A pointwise layer (kernel 1 x 1) has nothing to refocus and is an ordinary trainable convolution.
+    A pointwise layer (kernel 1 x 1) has nothing to refocus, and a kernel smaller than the map cannot be: both are
+    ordinary trainable convolutions.
 
-    Loading a checkpoint without an update makes its kernel the basis and puts the update back to its start. Whoever
-    writes into the basis by hand calls :meth:`refresh` afterwards.
+    Loading a checkpoint without an update makes its kernel the basis and puts the update back to its start.
+
+    `.weight` is computed when it is read. So a write into it is lost: `nn.init.*(layer.weight)`, mmengine's
+    `kaiming_init(layer)`, `layer.weight.data`, `layer.weight.copy_`. Write into `layer.basis` instead, under
+    `torch.no_grad()`, and call :meth:`restart` (or :meth:`refresh`, to keep the update). :meth:`reset_parameters`
+    draws a new basis.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
@@ -47,7 +52,8 @@ class RefConv2d(nn.Conv2d):
         trained_source: where the update came from: `'start'` or `'checkpoint'`.
 
     Raises:
-        TypeError, ValueError: a bad option, or a `map_k` larger than the kernel.
+        TypeError, ValueError: a bad option.
+        TypeError: the kernel is parametrized (weight norm, spectral norm) or the update pruned afterwards.
 
     Example:
         >>> conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
@@ -170,7 +176,7 @@ class RefConv2d(nn.Conv2d):
         return self.plain_type.forward(self, input)
 
     def __prepare_scriptable__(self) -> nn.Conv2d:
-        """What `torch.jit.script` compiles in place of the layer, which composes its kernel in ways it does not know."""
+        """What `torch.jit.script` compiles in place of the layer: the fused convolution."""
         return self.to_conv2d()
 
     # -- start and conversion ------------------------------------------------------------------------------
@@ -259,6 +265,19 @@ class RefConv2d(nn.Conv2d):
             del self._parameters[self.trained_name]
             self.refocus, self.metric, self.form = None, None, 'plain'
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name == 'weight' and self.is_refocused:
+            raise TypeError(
+                "weight norm, spectral norm and other parametrizations do not go with a RefConv layer's kernel, whose "
+                'basis is frozen; fuse the model first'
+            )
+        super().__delattr__(name)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        if name.removesuffix('_orig') in TRAINED.values() and name.endswith('_orig'):
+            raise TypeError(f'{name.removesuffix("_orig")}: the update is not a kernel to prune; fuse the model first')
+        super().register_parameter(name, param)
 
     def extra_repr(self) -> str:
         if not self.is_refocused:

@@ -165,7 +165,8 @@ def note_on(model: nn.Module) -> str:
     if not plain:
         return ''
     some = ', '.join(plain[:5]) + (', ...' if len(plain) > 5 else '')
+    count, where = f'{len(plain)} of {len(plain) + len(layers)}', ', '.join(sorted(parts))
     return (
-        f'{len(plain)} of {len(plain) + len(layers)} KxK convolutions of {", ".join(sorted(parts))} stayed plain: {some}. '
+        f'{count} KxK convolutions of {where} stayed plain: {some}. '
         "Where conv_cfg does not reach them, type='RefocusedBackbone' around the part does, and so does refocus()"
     )

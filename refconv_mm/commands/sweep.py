@@ -12,7 +12,6 @@ from ..files import write_text
 from ..sweep.families import LIBRARIES
 from ..sweep.page import as_page, outcome
 from ..sweep.runner import planned, read_results, run_sweep
-from ..verify import LAYER_TOLERANCE, MODEL_TOLERANCE
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,7 +50,9 @@ def run(args: Namespace) -> int:
         )
     results = read_results(path)
     if args.page:
-        write_text(args.page, as_page(results, 'refconv sweep', LAYER_TOLERANCE, MODEL_TOLERANCE))
+        done = {(r['library'], r['family'], r['model']) for r in results}
+        missing = [model for model in planned(LIBRARIES) if tuple(model.values()) not in done]
+        write_text(args.page, as_page(results, missing, args.command_line))
         print(f'wrote {args.page}')
     wrong = [r for r in results if outcome(r) == 'WRONG']
     print(f'{len(results)} models in {path}, {len(wrong)} of them wrong')

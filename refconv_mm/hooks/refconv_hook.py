@@ -77,9 +77,8 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        report.note = '; '.join(
-            [report.note, *dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner))]
-        )
+        means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in _wrappers(runner))
+        report.note = '; '.join(filter(None, [report.note, *means]))
         runner.logger.info(f'RefConvHook\n{report}')
 
     def after_train(self, runner: Runner) -> None:

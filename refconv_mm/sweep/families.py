@@ -73,9 +73,7 @@ def _preference(model: str) -> tuple[int, int, str]:
 
 def config_folder(library: str) -> Path:
     """Where an OpenMMLab library keeps its configs."""
-    spec = importlib.util.find_spec(library)
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent / '.mim' / 'configs'
+    return Path(str(importlib.import_module(library).__file__)).parent / '.mim' / 'configs'
 
 
 def _configs(library: str) -> list[tuple[str, str]]:

@@ -6,46 +6,57 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ..verify import LAYER_TOLERANCE, MODEL_TOLERANCE
 from ..versions import installed
 from .families import LIBRARIES
 
 _HEAD = """# Models
 
-What `refocus`, `fuse` and `conv_cfg` do to the models of {libraries}. `{command}` wrote this page; every model that it
-checked is on it. A family is a folder of configs (OpenMMLab) or a module of models (timm, torchvision), with one model
-of random weights for each.
+What `refocus`, `fuse` and `conv_cfg` do to the models of {libraries}.
 
-A model is *right* if all of this holds: the refocused model computes at its start what the plain one does; a step of SGD
-gives every update a finite gradient; the state goes through a file into another refocused model; the fused model
-has the keys and the classes of the plain one; its state goes through a file into a new plain model, strictly; that
-model computes what the refocused one does, with an update in every layer (to {layer:.0e} of the largest output
-of a layer and {model:.0e} end to end).
+`{command}` wrote this page. Every model that it checked is on it. A family is a folder of configs (OpenMMLab) or a module
+of models (timm, torchvision). One small model of each is built, with random weights.
+
+A model is *right* if all of this holds:
+
+- At the start, the refocused model computes what the plain one does.
+- A step of SGD gives every update a finite gradient. After it, noise is added to every update.
+- The refocused state goes through a file into another refocused model.
+- The fused model has the keys, their order and the classes of the plain one.
+- The fused state goes through a file into a plain model, strictly. That model computes what the refocused one does, to
+  {layer:.0e} of the largest output of each layer and {model:.0e} end to end.
 
 | library | families | right | nothing to refocus | not built or run | wrong |
 |---|---|---|---|---|---|
 {summary}
 
-Columns: *refocused* of all convolutions, pointwise ones included. *conv_cfg*: how many of the backbone's KxK
-convolutions `conv_cfg=dict(type='RefConv')` reaches; *not taken* if the backbone has no such argument, and `RefocusedBackbone`
-reaches all of them in each case. *ran*: the raw outputs (forward) or those
-of a part that needs no annotations, and the input. *differences*: at the start and after fusing, the larger of
-the worst layer's and the model's. *no gradient*: updates with a gradient of zero, as before a batch norm that starts at zero.
-"""
+| column | meaning |
+|---|---|
+| refocused | Refocused convolutions of all that the model has, pointwise ones included. |
+| conv_cfg | How many of the backbone's KxK convolutions `conv_cfg=dict(type='RefConv')` reaches. `RefocusedBackbone` reaches \
+all of them. *not taken*: the backbone has no such argument. *has its own*: the config uses it for another layer. |
+| ran | The raw outputs (forward) or those of a part that needs no annotations, and the input. |
+| differences | At the start, and after fusing: the larger of the worst layer's and the model's. |
+| no gradient | Updates with a gradient of zero, as before a batch norm that starts at zero. |
+{missing}"""
 
 
-def as_page(results: Sequence[dict[str, Any]], command: str, layer: float, model: float) -> str:
+def as_page(results: Sequence[dict[str, Any]], missing: Sequence[dict[str, str]], command: str) -> str:
     """The page as Markdown.
 
     Args:
         results: of :func:`refconv_mm.sweep.runner.run_sweep`.
+        missing: the models that have no result yet.
         command: that wrote them.
-        layer, model: the tolerances.
     """
     used = [name for name in LIBRARIES if any(r['library'] == name for r in results)]
     names = ', '.join(f'{n} {installed({"mmseg": "mmsegmentation"}.get(n, n))}' for n in used)
     of = {name: [r for r in results if r['library'] == name] for name in used}
     summary = '\n'.join(_summary(name, of[name]) for name in used)
-    head = _HEAD.format(libraries=names, command=command, layer=layer, model=model, summary=summary)
+    rest = ', '.join(f'{model["library"]}/{model["family"]}' for model in missing)
+    rest = f'\nNot checked yet: {rest}.\n' if rest else ''
+    tolerances = dict(layer=LAYER_TOLERANCE, model=MODEL_TOLERANCE)
+    head = _HEAD.format(libraries=names, command=command, summary=summary, missing=rest, **tolerances)
     return '\n'.join([head, *(_section(name, of[name]) for name in used)])
 
 
