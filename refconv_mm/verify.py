@@ -94,10 +94,10 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
         ) from error
     result = Comparison(outputs=how, shape=tuple(inputs.shape))
     for name, layer in named_refconvs(refocused):
-        x = seen[name] if name in seen else _random_input(layer)
+        x = seen[name] if name in seen else random_input(layer)
         result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
     got, _ = _outputs(plain, inputs, how)
-    differences = [relative_difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
+    differences = [relative_difference(a, b) for a, b in zip(tensors_of(expected), tensors_of(got), strict=True)]
     result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
     return result
 
@@ -121,7 +121,7 @@ def _layer_inputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def _random_input(layer: RefConv2d) -> Tensor:
+def random_input(layer: RefConv2d) -> Tensor:
     kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
@@ -159,16 +159,16 @@ def _outputs(model: nn.Module, inputs: Tensor, how: str | None = None) -> tuple[
     return model.extract_feat(inputs), 'extract_feat'
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_of(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_of(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_of(item)
 
 
 def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320) -> Tensor:

@@ -10,10 +10,10 @@ from .conftest import ROOT, run
 # A module may import those to its left.
 ORDER = [
     'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'compat', 'memory',
-    'functional', 'options', 'stored', 'layer', 'adaptive_padding', 'targets', 'surgery', 'distributed', 'config',
-    'verify', 'models', 'pth_files', 'checkpoint', 'onnx_model', 'onnx_graph', 'export', 'backbone',
-    'small_image_backbone', 'analysis', 'hooks', 'run_settings', 'runners', 'onnx_runner', 'compare', 'data',
-    'demo', 'commands', '__main__', '__init__',
+    'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery',
+    'distributed', 'config', 'verify', 'models', 'pth_files', 'checkpoint', 'onnx_model', 'onnx_graph', 'export',
+    'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings', 'runners', 'onnx_runner', 'compare',
+    'sweep', 'data', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

@@ -29,6 +29,7 @@ COMMANDS = {
     'compare': ('compare', 'train the arms of a plan from the same start and compare them'),
     'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
     'report': ('report', 'put the analyses of a directory on one HTML page'),
+    'sweep': ('sweep', 'check refocusing on a model of each family that the libraries ship'),
 }
 
 

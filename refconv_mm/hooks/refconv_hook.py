@@ -16,8 +16,10 @@ from torch import nn
 
 from .. import compat
 from ..checkpoint import fuse_checkpoint, write_fused
+from ..conv_types import pad_as_replaced
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
+from ..targets import named_convs, note_on, why_not
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
 from .start_hook import StartHook
@@ -49,6 +51,11 @@ class RefConvHook(Hook):
     def before_run(self, runner: Runner) -> None:
         compat.apply()
         add_guards(runner)
+        if changed := pad_as_replaced(bare(runner.model)):
+            runner.logger.info(
+                f'RefConvHook: {len(changed)} layers (first: {changed[0]}) pad as Conv2dAdaptivePadding, which '
+                'conv_cfg replaces in this backbone'
+            )
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -63,8 +70,9 @@ class RefConvHook(Hook):
         layers = named_refconvs(model)
         if not layers:
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Does the backbone get conv_cfg, and does it have kernels '
-                'larger than 1x1? (Remove the hook for a plain run.)'
+                'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '
+                "of at least map_k? type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove "
+                'the hook for a plain run.)'
             )
         known = {id(p) for group in _param_groups(runner) for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
@@ -73,7 +81,8 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in optim_wrappers(runner)))
+        means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in optim_wrappers(runner))
+        report.note = '; '.join(filter(None, [report.note, *means]))
         runner.logger.info(f'RefConvHook\n{report}')
 
     def after_train(self, runner: Runner) -> None:
@@ -181,7 +190,10 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
 
 def training_report(model: nn.Module) -> Report:
     """The report of a refocused model, compared with plain fine-tuning of the same layers."""
-    report = Report('RefConv')
+    report = Report('RefConv', note=note_on(model))
+    for name, (conv, _) in named_convs(model).items():
+        if isinstance(conv, RefConv2d) and not conv.is_refocused:
+            report.skipped[name] = why_not(conv) or ''
     report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
     plain_params, plain_bytes = report.params_after, report.bytes_after
     for name, layer in named_refconvs(model):
