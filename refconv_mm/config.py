@@ -44,8 +44,8 @@ def plain_config(cfg: Config) -> Config:
     """
     new = copy.deepcopy(cfg._cfg_dict.to_dict())
     new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
-    if hooks := new.get('custom_hooks'):
-        new['custom_hooks'] = [hook for hook in hooks if _name(hook) != HOOK]
+    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if _name(hook) != HOOK]):
+        new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
         new['default_hooks'] = {name: hook for name, hook in hooks.items() if _name(hook) != HOOK}
     imports = new.get('custom_imports')

@@ -49,11 +49,11 @@ def resized(pipeline: Sequence[dict], size: tuple[int, int]) -> list[dict]:
 
 
 def ssdlite_anchors(size: tuple[int, int]) -> dict[str, list[int]]:
-    """The anchors of SSDLite-MobileNetV2 for a size, as mmdet's config has them for 320 x 320, scaled to the shorter side.
+    """The anchors of SSDLite-MobileNetV2, which mmdet's config has for 320 x 320, scaled to the shorter side of a size.
 
     Returns:
-        `strides`, `min_sizes` and `max_sizes` of its SSDAnchorGenerator. The maps have 1/16 to 1/512 of the size, rounded up,
-        so a stride is the side divided by that of its map.
+        `strides`, `min_sizes` and `max_sizes` of its SSDAnchorGenerator. The maps have 1/16 to 1/512 of the size,
+        rounded up, so a stride is the side divided by that of its map.
     """
     side = min(size)
     edges = [round(edge * side / 320) for edge in (48, 100, 150, 202, 253, 304, 320)]

@@ -13,7 +13,7 @@ from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT
 
-CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
 # The list of models and the plans are not models.
 MODELS = [path for path in CONFIGS if path.name != 'suite.py' and path.parent.name != 'compare']
 REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
