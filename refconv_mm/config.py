@@ -20,8 +20,13 @@ LAYER = {
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOK = 'RefConvHook'
-# Imports that plain configs keep, for types that plain models of configs/cifar10 name; the last is that of version 0.1.
-PLAIN_TOO = ('refconv_mm.small_image_backbone', 'refconv_mm.data.small_images', 'refconv_mm.compare')
+# Imports that plain configs keep, for types that those of configs/cifar10 and configs/own name.
+PLAIN_TOO = (
+    'refconv_mm.small_image_backbone',
+    'refconv_mm.data.small_images',
+    'refconv_mm.data.layouts',
+    'refconv_mm.compare',  # of version 0.1
+)
 _OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 

@@ -31,14 +31,15 @@ def tested_size(cfg: Config) -> tuple[int, int] | None:
     return next((size for place in places if place and (size := _last_size(place))), None)
 
 
-def resized(pipeline: Sequence[dict], size: tuple[int, int]) -> list[dict]:
+def resized(pipeline: Sequence[dict], size: int | tuple[int, int]) -> list[dict]:
     """A copy of a pipeline that resizes and crops to another size.
 
     Args:
         pipeline: of mmdet, mmseg or mmpretrain.
-        size: height and width. A square crop gets the shorter side, and a `ResizeEdge` before it 8/7 of that, as on
-            ImageNet (256 and 224).
+        size: height and width, or the side of a square. A square crop gets the shorter side, and a `ResizeEdge` before
+            it 8/7 of that, as on ImageNet (256 and 224).
     """
+    size = (size, size) if isinstance(size, int) else size
     new = copy.deepcopy(list(pipeline))
     for node in _transforms(new):
         key, form = _KEYS[_type(node)]
@@ -48,14 +49,13 @@ def resized(pipeline: Sequence[dict], size: tuple[int, int]) -> list[dict]:
     return new
 
 
-def ssdlite_anchors(size: tuple[int, int]) -> dict[str, list[int]]:
-    """The anchors of SSDLite-MobileNetV2, which mmdet's config has for 320 x 320, scaled to the shorter side of a size.
+def ssdlite_anchors(side: int) -> dict[str, list[int]]:
+    """The anchors of SSDLite-MobileNetV2 for square images, scaled from those of mmdet's config for a side of 320.
 
     Returns:
-        `strides`, `min_sizes` and `max_sizes` of its SSDAnchorGenerator. The maps have 1/16 to 1/512 of the size,
+        `strides`, `min_sizes` and `max_sizes` of its SSDAnchorGenerator. The maps have 1/16 to 1/512 of the side,
         rounded up, so a stride is the side divided by that of its map.
     """
-    side = min(size)
     edges = [round(edge * side / 320) for edge in (48, 100, 150, 202, 253, 304, 320)]
     strides = [round(side / -(-side // 2**level)) for level in range(4, 10)]
     return dict(strides=strides, min_sizes=edges[:-1], max_sizes=edges[1:])
