@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from .errors import FuseError
+from .image_size import tested_size
 from .layer import RefConv2d
 from .surgery import named_refconvs
 
@@ -181,25 +182,10 @@ def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int 
         Shape `(1, C, H, W)`. The config's sides are rounded up to multiples of 32, which feature pyramids need.
     """
     if shape is None:
-        size = _test_size(cfg.get('test_pipeline')) or _test_size(cfg.get('test_dataloader')) or (224, 224)
+        size = tested_size(cfg) or (224, 224)
         while max(size) > limit:
             size = (size[0] // 2, size[1] // 2)
         shape = max(32, -(-size[0] // 32) * 32), max(32, -(-size[1] // 32) * 32)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     channels = len(preprocessor.get('mean') or [0, 0, 0])
     return torch.randn(1, channels, *shape, generator=torch.Generator().manual_seed(0))
-
-
-def _test_size(node: Any) -> tuple[int, int] | None:
-    """(height, width) from the last resize or crop in a pipeline."""
-    if isinstance(node, list | tuple):
-        return next((size for item in reversed(node) if (size := _test_size(item))), None)
-    if not isinstance(node, dict):
-        return None
-    value = node.get('scale') or node.get('crop_size')
-    if str(node.get('type', '')).rpartition('.')[2] in ('Resize', 'ResizeEdge', 'CenterCrop') and value:
-        if isinstance(value, int):
-            return value, value
-        if isinstance(value, list | tuple) and len(value) == 2:
-            return int(value[1]), int(value[0])
-    return next((size for item in node.values() if isinstance(item, list | dict) and (size := _test_size(item))), None)

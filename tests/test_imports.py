@@ -11,9 +11,9 @@ from .conftest import ROOT, run
 ORDER = [
     'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'compat', 'memory',
     'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery',
-    'distributed', 'config', 'verify', 'models', 'pth_files', 'checkpoint', 'onnx_model', 'onnx_graph', 'export',
-    'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings', 'runners', 'onnx_runner', 'compare',
-    'sweep', 'data', 'demo', 'commands', '__main__', '__init__',
+    'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'onnx_model',
+    'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings', 'runners',
+    'onnx_runner', 'compare', 'sweep', 'data', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

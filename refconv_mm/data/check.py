@@ -19,6 +19,7 @@ from rich.table import Table
 
 from .check_images import GREY, ODD, box_problem, look_at
 from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
+from .layouts import Record, detect_layout, read_dataset
 
 SPLITS = ('train', 'val', 'test')
 
@@ -111,6 +112,18 @@ def class_lines(cfg: Config) -> list[str]:
     return lines
 
 
+def folder_config(folder: str | Path) -> Config:
+    """The data sets of a folder as a config.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`refconv_mm.data.layouts.detect_layout`.
+    """
+    layout = detect_layout(folder)
+    scopes = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
+    loaders = {f'{split}_dataloader': dict(dataset=layout.dataset(split)) for split in layout.splits}
+    return Config(dict(default_scope=scopes[layout.task], **loaders))
+
+
 def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 50) -> Table:
     """The first `most` findings as a table."""
     total = ', '.join(f'{n} {split}' for split, n in counts.items())
@@ -177,6 +190,29 @@ class _Voc:
 
 
 @dataclass
+class _Recorded:
+    """An image with the boxes that one of our readers found."""
+
+    record: Record
+    classes: tuple[str, ...]
+
+    def check(self, split: str) -> Iterator[Finding]:
+        where, said = self.record.where, self.record.size
+        size = yield from _check_image(split, self.record.image)
+        if size and said and said != size:
+            text = f'it says {said[0]}x{said[1]}, the image has {size[0]}x{size[1]}'
+            yield Finding(split, 'annotation of another size', where, text)
+        for kind, what in self.record.faults:
+            yield Finding(split, kind, where, what)
+        if not self.record.boxes and not self.record.faults and size:
+            yield Finding(split, 'image without a label', where)
+        for i, box in enumerate(self.record.boxes or ()):
+            if box.label not in self.classes:
+                yield Finding(split, 'unknown class', where, f'{box.where}: {box.label!r}')
+            yield from _check_box(split, where, i, box.corners, size)
+
+
+@dataclass
 class _Loaded:
     """A sample as a data set's own reader describes it: boxes, a label map or a class number."""
 
@@ -229,7 +265,7 @@ class _Loaded:
             yield Finding(split, 'image without a label', path, 'all ignored')
 
 
-def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Loaded]:
+def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Recorded | _Loaded]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
     kind = dataset_class(leaf)
     if kind is None:
@@ -244,6 +280,12 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc |
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:
+        records = list(read_dataset(leaf, kind.__name__, classes) or ())
+        lost = [record for record in records if not record.image]
+        findings += [Finding(split, fault, record.where, what) for record in lost for fault, what in record.faults]
+        if len(records) > len(lost):
+            yield from (_Recorded(record, classes) for record in records if record.image)
+            return
         dataset = DATASETS.build({**options, 'pipeline': [], 'test_mode': True, 'serialize_data': False})
     except TypeError:
         raise  # an option that the data set does not have
