@@ -147,7 +147,7 @@ def fuse_checkpoint(
         fused=True, folded_bn=fold_bn, version=__version__, source=str(source), weights=weights, layers=report.matched,
         worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
     )  # fmt: skip
-    meta['cfg'] = plain_cfg.pretty_text
+    meta['cfg'] = compat.runs_alone(plain_cfg.pretty_text)
     result = dict(meta=meta, state_dict=get_state_dict(plain))
     return Fused(result, plain_cfg, report, comparison, weights)
 

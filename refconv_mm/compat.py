@@ -36,6 +36,20 @@ def ssd_head_loss_cls() -> bool:
     return True
 
 
+# The same correction as a line of a config. Only a call may import here: mmengine reads a config with an import
+# statement as one of its new style.
+_SSD_LINE = """
+# mmdet 3.2 and 3.3 cannot predict with SSDHead, which lacks this attribute (open-mmlab/mmdetection#11063).
+# Reading the config adds it. A config that another tool writes from this one loses the line: copy it.
+__import__('mmdet.models.dense_heads.ssd_head', fromlist=['SSDHead']).SSDHead.loss_cls = None
+"""
+
+
+def runs_alone(text: str) -> str:
+    """The text of a plain config with the corrections that its model needs where refconv_mm is not installed."""
+    return text + _SSD_LINE if re.search(r"\bSSDHead['\"]", text) else text
+
+
 def mmengine_checkpoint_globals() -> bool:
     """mmengine up to 0.10.7 cannot load its own checkpoints under torch 2.6 and newer (`weights_only=True`).
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from .. import compat
 from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
 from ..errors import BusyError, DivergedError
@@ -118,7 +119,7 @@ def fuse_run(cfg: Config, folder: Path) -> None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
     plain = as_plain(cfg, read_checkpoint(last), source=str(last))
     plain_cfg = without_run(plain_config(plain.cfg))
-    meta = dict(refconv=dict(fused=plain.fused, source=str(last)), cfg=plain_cfg.pretty_text)
+    meta = dict(refconv=dict(fused=plain.fused, source=str(last)), cfg=compat.runs_alone(plain_cfg.pretty_text))
     checkpoint = dict(state_dict=plain.state_dict, meta=meta)
     write_checkpoint(folder / 'fused.pth', checkpoint)
     write_text(folder / 'fused.py', meta['cfg'])
