@@ -24,3 +24,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
     lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
     return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
+
+
+def shorten(text: str, width: int) -> str:
+    """A text of at most `width` characters; a longer one loses its middle, since names differ at their ends."""
+    if len(text) <= width:
+        return text
+    keep = width - 1
+    return f'{text[: keep // 2]}…{text[len(text) - (keep - keep // 2) :]}'

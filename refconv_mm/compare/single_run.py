@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import copy
 import fcntl
-import json
 import platform
 import sys
 import time
@@ -22,6 +21,7 @@ from mmengine.config import Config
 
 from ..checkpoint import as_plain, read_checkpoint
 from ..config import plain_config, without_run
+from ..curves import read_curve
 from ..errors import CheckpointError
 from ..files import read_json, write_json, write_text, write_whole
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
@@ -159,17 +159,6 @@ def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
     metrics = runner.test()
     print(f'{split}: {what}: {metrics}', flush=True)
     return {split: metrics} if own else dict(val=metrics, test=metrics)
-
-
-def read_curve(work_dir: Path) -> list[dict[str, Any]]:
-    """The logged losses and validations by step; of a step that was done twice, the last."""
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            kept = {key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory', 'iter')}
-            rows[int(row.get('step', 0)), 'loss' in row] = kept
-    return [rows[key] for key in sorted(rows)]
 
 
 def main() -> None:

@@ -18,7 +18,11 @@ from .. import compat
 from ..checkpoint import fuse_checkpoint, write_fused
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
+from ..turning import turned_so_far
 from ..version import __version__
+
+# Degrees by which the kernels have turned, as mmengine's message hub knows them.
+TURNED = 'val/turned'
 
 
 @HOOKS.register_module()
@@ -28,7 +32,8 @@ class RefConvHook(Hook):
     - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
       finite and not all zero. Every update must be in the optimizer, or be frozen at a start that does not change the
       kernel. The log gets a table of the layers.
-    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
+    - Before val and test the log names the evaluated weights. At each validation it also gets `turned`, the degrees by
+      which the kernels have turned so far (median of a layer, mean over layers). The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
@@ -70,7 +75,11 @@ class RefConvHook(Hook):
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
         report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
-        runner.logger.info(f'RefConvHook\n{report}')
+        runner.logger.info(
+            f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
+            f'({report.params_before:,} in a plain run); {report.note}'
+        )
+        runner.logger.info(f'The layers that RefConvHook checked:\n{report}')
 
     def after_train(self, runner: Runner) -> None:
         if not self.fuse_after_train or not is_main_process():
@@ -107,6 +116,10 @@ class RefConvHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'validates')
+        degrees = turned_so_far(bare(runner.model))
+        if degrees is not None:
+            # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
+            runner.message_hub.update_scalar(TURNED, degrees)
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')
