@@ -1,0 +1,51 @@
+"""The layouts in which people have their data, each with a reader that gives the same records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .base import Box, Layout, Record
+from .class_folders import ClassFolders
+from .coco import Coco, coco_records
+from .masks import Cityscapes, Masks
+from .voc import Voc, voc_records
+from .yolo import Yolo, YoloDataset, yolo_records
+
+__all__ = [
+    'LAYOUTS',
+    'Box',
+    'Layout',
+    'Record',
+    'YoloDataset',
+    'coco_records',
+    'detect_layout',
+    'voc_records',
+    'yolo_records',
+]
+
+# From the most special to the most general.
+LAYOUTS: tuple[type[Layout], ...] = (Voc, Cityscapes, Coco, Yolo, Masks, ClassFolders)
+
+
+def detect_layout(folder: str | Path) -> Layout:
+    """Detects how the data in a folder is laid out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the layout is none of ours, or something that a training needs is wrong or missing.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root} is not a folder; data_root names the folder of the data')
+    for kind in LAYOUTS:
+        layout = kind.find(root)
+        if layout:
+            if not layout.sets or not layout.classes:
+                what = 'split' if not layout.sets else 'class'
+                raise ValueError(f'{root} looks like the {layout.name} layout but has no {what}: {layout.looks_for}')
+            return layout
+    needed = '\n'.join(f'  {kind.name}: {kind.looks_for}' for kind in LAYOUTS)
+    inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
+    raise ValueError(
+        f'{root} has none of the known layouts; it holds {inside}. The layouts and what they need:\n{needed}'
+    )
