@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,10 +14,10 @@ def progress_display(*columns: Any) -> Progress:
     return Progress(*columns, console=log_console())
 
 
-def log_console() -> Console:
-    """rich's console; without a terminal it has the width of a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+def log_console(file: TextIO | None = None) -> Console:
+    """rich's console on a file, or on what is standard output at the time; without a terminal it has a log's width."""
+    console = Console(file=file)
+    return console if console.is_terminal else Console(file=file, width=120)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

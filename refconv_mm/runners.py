@@ -29,10 +29,8 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
             A config with a `runner_type` of its own keeps its runner's log.
     """
     compat.apply()
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = (QuietRunner if quiet else Runner).from_cfg(cfg)
+    kind = QuietRunner if quiet else Runner
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
     compat.apply()
     return runner
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from .console import log_console
 
@@ -35,8 +39,19 @@ class TerminalHandler(logging.Handler):
             self.console.print(text, markup=False, highlight=False)
 
 
+class LogStream(io.TextIOBase):
+    """Logs what is printed into it."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            MMLogger.get_current_instance().info(text.rstrip())
+        return len(text)
+
+
 class QuietRunner(Runner):
     """mmengine's runner with a log that is complete in its file and short on the terminal.
+
+    The libraries print where they load checkpoints and data and where they evaluate. Only there are prints logged.
 
     Attributes:
         console: of the terminal.
@@ -44,7 +59,8 @@ class QuietRunner(Runner):
 
     def build_logger(self, *args: Any, **options: Any) -> MMLogger:
         """Builds the logger and replaces its handler of the terminal."""
-        self.console = log_console()
+        # Named, so that it stays the terminal while prints are logged.
+        self.console = log_console(sys.stdout)
         logger = super().build_logger(*args, **options)
         for place, handler in enumerate(logger.handlers):
             if type(handler) is logging.StreamHandler:
@@ -53,6 +69,29 @@ class QuietRunner(Runner):
                 logger.handlers[place] = shown
         _log_warnings([handler for handler in logger.handlers if not isinstance(handler, TerminalHandler)])
         return logger
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> Any:
+        """Loads a checkpoint; what mmengine prints is logged."""
+        with redirect_stdout(LogStream()):
+            return super().load_checkpoint(*args, **options)
+
+    @staticmethod
+    def build_dataloader(*args: Any, **options: Any) -> DataLoader:
+        """Builds a data loader; what pycocotools prints is logged."""
+        with redirect_stdout(LogStream()):
+            return Runner.build_dataloader(*args, **options)
+
+    def build_evaluator(self, evaluator: Any) -> Any:
+        """Builds an evaluator; what pycocotools prints is logged."""
+        built = super().build_evaluator(evaluator)
+        evaluate = built.evaluate
+
+        def quiet_evaluate(size: int) -> dict:
+            with redirect_stdout(LogStream()):
+                return evaluate(size)
+
+        built.evaluate = quiet_evaluate
+        return built
 
 
 def _log_warnings(handlers: list[logging.Handler]) -> None:

@@ -10,9 +10,10 @@ from .conftest import ROOT, run
 # A module may import those to its left.
 ORDER = [
     'version', 'versions', 'errors', 'files', 'console', 'arguments', 'compat', 'functional', 'options', 'stored',
-    'layer', 'adaptive_padding', 'targets', 'surgery', 'turning', 'distributed', 'config', 'verify', 'models', 'checkpoint',
-    'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves', 'class_scores', 'hooks',
-    'run_settings', 'terminal', 'runners', 'onnx_runner', 'compare', 'data', 'demo', 'commands', '__main__', '__init__',
+    'layer', 'adaptive_padding', 'targets', 'surgery', 'turning', 'distributed', 'config', 'verify', 'models',
+    'checkpoint', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
+    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'compare', 'data', 'new_templates',
+    'new_config', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

@@ -44,7 +44,7 @@ def record(text: str, level: int = logging.INFO) -> logging.LogRecord:
 
 def test_scores_by_class_are_read_from_the_tables_of_evaluators():
     assert list(read_scores(VOC.format(0.5))) == [('RBC', 0.5), ('WBC', 0.9), ('mAP', 0.95)]
-    assert list(read_scores(SEG))[0] == ('road', 98.12)
+    assert next(read_scores(SEG)) == ('road', 98.12)
     assert not list(read_scores('| epoch | 3 |\n| loss | 0.5 |'))
     assert not list(read_scores('no table'))
     scores = ClassScores(['RBC', 'WBC'])

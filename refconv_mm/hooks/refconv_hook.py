@@ -32,9 +32,9 @@ class RefConvHook(Hook):
     - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
       finite and not all zero. Every update must be in the optimizer, or be frozen at a start that does not change the
       kernel. The log gets a table of the layers.
-    - Before val and test the log names the evaluated weights. At each validation it also gets `turned`, the degrees by
-      which the kernels have turned so far (median of a layer, mean over layers). The hook refuses kernels with an untrained random start:
+    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
+    - At each validation the log gets `turned`, the degrees by which the kernels have turned so far.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
