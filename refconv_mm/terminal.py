@@ -83,7 +83,8 @@ class QuietRunner(Runner):
 
     def build_evaluator(self, evaluator: Any) -> Any:
         """Builds an evaluator; what pycocotools prints is logged."""
-        built = super().build_evaluator(evaluator)
+        with redirect_stdout(LogStream()):
+            built = super().build_evaluator(evaluator)
         evaluate = built.evaluate
 
         def quiet_evaluate(size: int) -> dict:

@@ -17,7 +17,7 @@ from ..class_scores import ClassScores
 from ..console import shorten
 from .refconv_hook import TURNED
 
-LINES = 20  # of progress in a log, where no terminal draws a bar
+LINES = 10  # of progress in a log, where no terminal draws a bar
 WIDEST = 12  # characters of the name of a class
 
 
