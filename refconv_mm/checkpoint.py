@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
 
+from . import compat
 from .config import is_refocused_config, plain_config, without_run
 from .errors import CheckpointError, FuseError
 from .files import check_free, write_text
@@ -178,6 +179,7 @@ class Plain:
         what: a description of the checkpoint, in a sentence.
         fused: whether the checkpoint was refocused once.
         folded_bn: whether batch norm is folded; the model must then be folded before it is loaded.
+        layers: names of the layers that were refocused, as far as the checkpoint tells.
     """
 
     cfg: Config
@@ -185,6 +187,7 @@ class Plain:
     what: str
     fused: bool
     folded_bn: bool
+    layers: list[str]
 
 
 def as_plain(
@@ -216,13 +219,15 @@ def as_plain(
             )
         fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
         what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
-        return Plain(plain_config(cfg), fused.checkpoint['state_dict'], what, fused=True, folded_bn=False)
+        state, layers = fused.checkpoint['state_dict'], fused.report.matched
+        return Plain(plain_config(cfg), state, what, fused=True, folded_bn=False, layers=layers)
     what = f'a fused checkpoint, as it is (fused from {record.get("source")})' if record.get('fused') else ''
     what = what or f'a plain checkpoint, as it is ({weights} weights)'
     if is_refocused_config(cfg):
         cfg = plain_config(cfg)
         what += '; the config is refocused, so the plain one behind it is used'
-    return Plain(cfg, state, what, bool(record.get('fused')), bool(record.get('folded_bn')))
+    layers = list(record.get('layers') or ())
+    return Plain(cfg, state, what, bool(record.get('fused')), bool(record.get('folded_bn')), layers)
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:

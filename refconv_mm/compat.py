@@ -50,6 +50,34 @@ def runs_alone(text: str) -> str:
     return text + _SSD_LINE if re.search(r"\bSSDHead['\"]", text) else text
 
 
+def voc_class_names() -> bool:
+    """mmdet 3: VOCMetric prints VOC's class names ("aeroplane") for the classes of any data set in VOC layout.
+
+    open-mmlab/mmdetection#9878, #5000. `VOCMetric` takes the names from `dataset_type`, which `VOCDataset` sets by the
+    folder's name; without it the metric takes those of the data set. Scores do not depend on it.
+    """
+    module = sys.modules.get('mmdet.evaluation.metrics.voc_metric')
+    have = installed('mmdet')
+    if module is None or have is None or not Version('3.0') <= have < Version('3.4'):
+        return False
+    original = module.VOCMetric.compute_metrics
+    if not hasattr(original, 'refconv_original'):
+        voc = sys.modules['mmdet.evaluation.functional'].get_classes('voc')
+
+        def compute_metrics(self: Any, results: list) -> dict:
+            meta = self.dataset_meta
+            if list(meta['classes']) != voc:
+                self.dataset_meta = {key: value for key, value in meta.items() if key != 'dataset_type'}
+            try:
+                return original(self, results)
+            finally:
+                self.dataset_meta = meta
+
+        compute_metrics.refconv_original = original  # type: ignore[attr-defined]
+        module.VOCMetric.compute_metrics = compute_metrics
+    return True
+
+
 def mmengine_checkpoint_globals() -> bool:
     """mmengine up to 0.10.7 cannot load its own checkpoints under torch 2.6 and newer (`weights_only=True`).
 
@@ -170,6 +198,7 @@ def init_dist_without_gpu() -> bool:
 
 ENTRIES = (
     ssd_head_loss_cls,
+    voc_class_names,
     mmengine_checkpoint_globals,
     mmengine_local_put,
     mmengine_load_url,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import mmdet.models
+import numpy as np
 import pytest
 import torch
 from mmengine.dist import utils as dist_utils
@@ -21,9 +22,34 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     assert head.loss_cls is None
 
 
+@pytest.mark.parametrize('folder', ['VOC2007', 'mine'])
+def test_voc_metric_prints_the_names_of_the_data_set(folder, monkeypatch):
+    from mmdet.evaluation import VOCMetric
+    from mmengine.logging import MMLogger
+
+    original = getattr(VOCMetric.compute_metrics, 'refconv_original', VOCMetric.compute_metrics)
+    truth = dict(bboxes=np.array([[0.0, 0, 9, 9]]), labels=np.array([1]), bboxes_ignore=np.zeros((0, 4)),
+                 labels_ignore=np.zeros(0, int))  # fmt: skip
+    found = [np.zeros((0, 5)), np.array([[0.0, 0, 9, 9, 0.8]])]
+
+    def said(compute, classes):
+        metric, lines = VOCMetric(), []
+        metric.dataset_meta = dict(classes=classes, dataset_type=folder)
+        monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda record: lines.append(record.getMessage()))
+        assert compute(metric, [(truth, found)])['mAP'] == 1
+        assert metric.dataset_meta['dataset_type'] == folder
+        return ' '.join(lines)
+
+    assert ('aeroplane' in said(original, ('cell', 'cut'))) == (folder == 'VOC2007')  # the fault
+    assert 'voc_class_names' in compat.apply()
+    assert 'cell' in said(VOCMetric.compute_metrics, ('cell', 'cut'))
+    assert 'aeroplane' not in said(VOCMetric.compute_metrics, ('cell', 'cut'))
+
+
 def test_an_entry_for_other_versions_does_nothing(monkeypatch):
     monkeypatch.setattr(compat, 'installed', lambda name: compat.Version('9.0'))
     assert not compat.ssd_head_loss_cls()
+    assert not compat.voc_class_names()
     assert not compat.init_dist_without_gpu()
 
 

@@ -60,11 +60,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=150, val_interval=10000)
-optim_wrapper = dict(optimizer=dict(lr=0.03))
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=300, val_interval=10000)
+optim_wrapper = dict(optimizer=dict(lr=0.06))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', T_max=150, end=150, by_epoch=False),
+    dict(type='CosineAnnealingLR', T_max=300, end=300, by_epoch=False),
 ]
 log_processor = dict(by_epoch=False)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=10000))

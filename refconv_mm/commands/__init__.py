@@ -21,6 +21,7 @@ from .explain import chain, explain
 
 # name: (module in this package, what the command does)
 COMMANDS = {
+    'new': ('new', 'write configs for a folder of data'),
     'train': ('train', 'train a config, refocused or plain'),
     'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
     'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),

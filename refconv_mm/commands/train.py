@@ -51,13 +51,13 @@ def train(args: Namespace, cfg: Config) -> None:
         start = run_settings.set_resume(cfg, args.resume, args.init, args.trust)
     elif args.init:
         start = run_settings.set_init(cfg, args.init, args.trust)
-    runner = runners.build_runner(cfg)
+    runner = runners.build_runner(cfg, quiet=True)
     if cfg.get('load_from') and not cfg.get('resume') and args.init:
         start += '; ' + runners.check_start(runner.model, args.init, args.trust)
     add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
     runner.register_hook(SeededStepsHook())
-    runner.train()
+    runners.train_with_progress(runner)
     runners.leave_process_group()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import platform
 import sys
 import time
@@ -20,6 +19,7 @@ from mmengine.config import Config
 from .. import compat
 from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
+from ..curves import read_curve
 from ..errors import BusyError, DivergedError
 from ..files import read_json, write_json, write_text
 from ..hooks import FiniteHook, StartHook
@@ -119,7 +119,10 @@ def fuse_run(cfg: Config, folder: Path) -> None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
     plain = as_plain(cfg, read_checkpoint(last), source=str(last))
     plain_cfg = without_run(plain_config(plain.cfg))
-    meta = dict(refconv=dict(fused=plain.fused, source=str(last)), cfg=compat.runs_alone(plain_cfg.pretty_text))
+    meta = dict(
+        refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers),
+        cfg=compat.runs_alone(plain_cfg.pretty_text),
+    )
     checkpoint = dict(state_dict=plain.state_dict, meta=meta)
     write_checkpoint(folder / 'fused.pth', checkpoint)
     write_text(folder / 'fused.py', meta['cfg'])
@@ -137,17 +140,6 @@ def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
     metrics = runner.test()
     print(f'{split}: {what}: {metrics}', flush=True)
     return {split: metrics} if own else dict(val=metrics, test=metrics)
-
-
-def read_curve(work_dir: Path) -> list[dict[str, Any]]:
-    """The logged losses and validations by step; of a step that was done twice, the last."""
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            kept = {key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory', 'iter')}
-            rows[int(row.get('step', 0)), 'loss' in row] = kept
-    return [rows[key] for key in sorted(rows)]
 
 
 def main() -> None:

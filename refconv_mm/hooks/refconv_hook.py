@@ -20,9 +20,13 @@ from ..conv_types import pad_as_replaced
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
 from ..targets import named_convs, note_on, why_not
+from ..turning import turned_so_far
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
 from .start_hook import StartHook
+
+# Degrees by which the kernels have turned, as mmengine's message hub knows them.
+TURNED = 'val/turned'
 
 
 @HOOKS.register_module()
@@ -35,6 +39,7 @@ class RefConvHook(Hook):
     - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
     - It adds StartHook and FiniteHook, unless the config has them.
+    - At each validation the log gets `turned`, the degrees by which the kernels have turned so far.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
@@ -83,7 +88,11 @@ class RefConvHook(Hook):
         report = training_report(model)
         means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in optim_wrappers(runner))
         report.note = '; '.join(filter(None, [report.note, *means]))
-        runner.logger.info(f'RefConvHook\n{report}')
+        runner.logger.info(
+            f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
+            f'({report.params_before:,} in a plain run); {report.note}'
+        )
+        runner.logger.info(f'The layers that RefConvHook checked:\n{report}')
 
     def after_train(self, runner: Runner) -> None:
         if not self.fuse_after_train or not is_main_process():
@@ -120,6 +129,10 @@ class RefConvHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'validates')
+        degrees = turned_so_far(bare(runner.model))
+        if degrees is not None:
+            # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
+            runner.message_hub.update_scalar(TURNED, degrees)
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..common.look import GREY, MAP, depth_axis, depth_width, draw_map, finish, no_ticks, short_names, style
+from ...console import shorten
+from ..common.look import GREY, MAP, depth_axis, depth_width, draw_map, finish, label_names, no_ticks, style
 from .measure import REGIONS
 
 ACROSS = 9  # layers in a line of the figure of layers
@@ -49,14 +50,14 @@ def _draw_maps(line: Sequence[Any], maps: Mapping[str, np.ndarray], label: str) 
     """A row of panels: every checkpoint's map, then the differences of the others from the first."""
     first, names = next(iter(maps.values())), list(maps)
     top = max(values.max() for values in maps.values())
-    changes = {f'{name} - {names[0]}': maps[name] - first for name in names[1:]}
+    changes = {f'{shorten(name, 13)} - {shorten(names[0], 13)}': maps[name] - first for name in names[1:]}
     reach = max([abs(change).max() for change in changes.values()] + [0.05])  # less than that should look like nothing
-    for axes, (title, values) in zip(line, {**maps, **changes}.items(), strict=True):
+    for axes, (title, values) in zip(line, [*maps.items(), *changes.items()], strict=True):
         if title in changes:
             draw_map(axes, values, -reach, reach, 'PuOr_r', '{:+.2f}')
         else:
             draw_map(axes, values, 0, top)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(shorten(title, 29), fontsize=9)
     line[0].set_ylabel(label, fontsize=8)
 
 
@@ -68,17 +69,17 @@ def draw_layers(results: Mapping[str, Any]) -> Figure:
     size = (1.25 * across + 1, (1.2 * len(names) + 0.35) * blocks + 0.6)
     figure, panels = plt.subplots(blocks * len(names), across, figsize=size, squeeze=False, layout='constrained')
     top = max(np.max(row['values'][name]['layer']['map']) for row in layers for name in names)
-    for place, (row, label) in enumerate(zip(layers, short_names([row['layer'] for row in layers]), strict=True)):
+    for place, (row, label) in enumerate(zip(layers, label_names([row['layer'] for row in layers], 18), strict=True)):
         for i, name in enumerate(names):
             axes = panels[place // across * len(names) + i, place % across]
             image = axes.imshow(row['values'][name]['layer']['map'], cmap=MAP, vmin=0, vmax=top)
             if i == 0:
-                axes.set_title(label if len(label) <= 18 else f'...{label[-15:]}', fontsize=7)
+                axes.set_title(label, fontsize=7)
             if place % across == 0:
                 axes.set_ylabel(name, fontsize=8)
     for axes in panels.flat:
         no_ticks(axes)
         axes.set_frame_on(bool(axes.images))
     figure.colorbar(image, ax=panels, shrink=0.6, pad=0.02).ax.tick_params(labelsize=7)
-    figure.suptitle('mean |w| at each position, layer by layer (1: even)', fontsize=10)
+    figure.suptitle('mean |w| at each position, layer by layer (1: even)', fontsize=10, wrap=True)
     return figure
