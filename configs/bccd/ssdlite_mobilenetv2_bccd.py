@@ -37,7 +37,7 @@ val_evaluator = dict(iou_thrs=[0.5, 0.6, 0.7, 0.75, 0.8])
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=20, val_interval=5)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=1), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=2), logger=dict(interval=10))
 optim_wrapper = dict(optimizer=dict(lr=0.005))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=74),

@@ -39,7 +39,7 @@ class Forked:
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 900) -> int:
         """Waits for the end; kills the process and fails after the time-out."""
         deadline = time.monotonic() + timeout
         while self.poll() is None:

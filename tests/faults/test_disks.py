@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from refconv_mm.checkpoint import read_checkpoint
+from refconv_mm.errors import WriteError
 
 from ..compare.conftest import write_plan
 from ..conftest import ROOT
 from .processes import refconv
 from .test_kills import assert_equal
+from .test_writing import KINDS
 
 
 @pytest.fixture
@@ -75,15 +77,14 @@ def test_a_disk_that_is_full_at_fused_pth(seg_run, segmenter_job, small_disk, tm
     read_checkpoint(disk / 'out' / 'fused.pth')
 
 
-@pytest.mark.faults
-def test_a_disk_that_is_full_at_an_onnx_file_and_an_analysis(seg_run, segmenter_job, small_disk, tmp_path):
-    disk, fused = small_disk('64k'), seg_run['work_dir'] / 'fused.pth'
-    words = ('export', segmenter_job.config, fused, disk / 'model.onnx', '--shape', 64, 64)
-    assert_sentence(refconv(tmp_path / 'log', *words), 2, f'{disk}/model.onnx: ', *FULL)
-    words = ('analyse', 'redundancy', fused, '--out-dir', disk / 'inside')
-    assert_sentence(refconv(tmp_path / 'log', *words), 2, f'{disk}/inside/redundancy', *FULL)
-    for path in disk.rglob('*'):
-        assert path.is_dir() or path.suffix in ('.md', '.json', '.png')
+@pytest.mark.parametrize('name', ['iter_1.pth', 'model.onnx', 'report.html', 'result.json'])
+def test_a_disk_that_is_full_leaves_the_old_file(name, small_disk, tmp_path):
+    """The writers of test_writing.py, which write 4 MiB or more."""
+    disk = small_disk('1m')
+    (disk / name).write_bytes(b'old')
+    with pytest.raises(WriteError, match=rf'cannot write {disk}/{name}: No space left on device \(without it, '):
+        KINDS[name](None)[0](disk / name)
+    assert [(path.name, path.read_bytes()) for path in disk.iterdir()] == [(name, b'old')]
 
 
 @pytest.mark.faults

@@ -51,7 +51,7 @@ def of_text(seg_run):
 
 
 def of_results(seg_run):
-    results = [dict(metrics=dict(test=dict(mIoU=value)), curve=list(range(2**17))) for value in (1.0, 2.0)]
+    results = [dict(metrics=dict(test=dict(mIoU=value)), curve=list(range(2**18))) for value in (1.0, 2.0)]
     return [lambda path, one=one: write_json(path, one) for one in results]
 
 
