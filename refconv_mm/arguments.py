@@ -14,7 +14,17 @@ from mmengine.config import Config, DictAction
 def add_config(parser: ArgumentParser, help: str | None = None) -> None:
     """`CONFIG` and `--cfg-options`; :func:`open_config` reads both."""
     parser.add_argument('config', help=help)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
+    parser.add_argument('--cfg-options', nargs='+', action=_Options, help='KEY=VALUE ... merged into the config')
+
+
+class _Options(DictAction):
+    """mmengine's DictAction, whose errors end like those of other wrong arguments."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except Exception as error:
+            parser.error(f'{option_string}: {" ".join(map(str, values))!r} is not a list of KEY=VALUE ({error})')
 
 
 def add_trust(parser: ArgumentParser) -> None:
