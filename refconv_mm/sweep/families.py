@@ -130,4 +130,4 @@ class Subject:
             return [example_input(self.cfg, small), example_input(self.cfg, limit=704)]
         channels, *size = getattr(model, 'pretrained_cfg', {}).get('input_size', (3, 224, 224))
         generator = torch.Generator().manual_seed(0)
-        return [torch.randn(1, channels, *sides, generator=generator) for sides in (small, size)]
+        return [torch.randn(1, channels, *sides, generator=generator) for sides in (small, size, (320, 320))]
