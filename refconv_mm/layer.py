@@ -176,8 +176,8 @@ class RefConv2d(nn.Conv2d):
         return self.plain_type.forward(self, input)
 
     def __prepare_scriptable__(self) -> nn.Conv2d:
-        """What `torch.jit.script` compiles in place of the layer: the fused convolution."""
-        return self.to_conv2d()
+        # TorchScript knows no hooks, so it cannot train the layer; and what this returns replaces the user's layer.
+        raise TypeError('torch.jit.script does not compile RefConv layers: fuse a copy of the model and script that')
 
     # -- start and conversion ------------------------------------------------------------------------------
 

@@ -168,5 +168,5 @@ def note_on(model: nn.Module) -> str:
     count, where = f'{len(plain)} of {len(plain) + len(layers)}', ', '.join(sorted(parts))
     return (
         f'{count} KxK convolutions of {where} stayed plain: {some}. '
-        "Where conv_cfg does not reach them, type='RefocusedBackbone' around the part does, and so does refocus()"
+        "Where conv_cfg does not reach them, type='RefocusedBackbone' around backbone or neck does, and refocus() too"
     )

@@ -4,8 +4,9 @@ from mmcv.cnn import Conv2d as WrappedConv2d
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
 
-from refconv_mm import RefConv2d
-from refconv_mm.targets import select
+from refconv_mm import RefConv2d, fuse, refocus
+from refconv_mm.hooks.refconv_hook import training_report
+from refconv_mm.targets import note_on, select
 
 
 class Odd(nn.Conv2d):
@@ -103,3 +104,26 @@ def test_other_convolutions_are_named_as_left_alone():
     assert skipped['others.qat'] == 'Conv2d (torch.ao.nn.qat.modules.conv): RefConv does not replace this type'
     with pytest.raises(ValueError, match=r'reasons: 1 x Conv3d \(torch\.nn\.modules\.conv\): RefConv does not replace'):
         select(nn.Sequential(nn.Conv3d(4, 4, 3)))
+
+
+def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
+    def model() -> nn.Module:
+        backbone = nn.Sequential(RefConv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1), RefConv2d(8, 8, 2))
+        return nn.ModuleDict(dict(backbone=backbone, head=nn.Conv2d(8, 8, 3)))
+
+    note = note_on(model())
+    assert note.startswith('1 of 2 KxK convolutions of backbone stayed plain: backbone.1. ')
+    assert 'RefocusedBackbone' in note
+    assert fuse(model()).note == note
+    report = training_report(model())
+    assert report.note == note
+    assert report.skipped == {'backbone.3': 'kernel (2, 2) smaller than map_k=3'}
+    whole = model()
+    refocus(whole)
+    assert note_on(whole) == ''
+
+
+def test_of_a_vision_transformer_only_the_patch_embedding_is_refocused():
+    model = nn.ModuleDict(dict(patches=nn.Conv2d(3, 8, 4, stride=4), block=nn.Linear(8, 8)))
+    assert 'only patch embeddings' in str(refocus(model))
+    assert not refocus(nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 3))).note

@@ -43,20 +43,31 @@ def run(args: Namespace) -> int:
     if not models:
         raise ValueError(f'--only {" ".join(args.only)} matches no family of the installed libraries')
     path = args.out_dir / 'results.jsonl'
-    console = log_console()
-    for result in run_sweep(models, path, args.timeout):
-        console.print(
-            f'{result["library"]}/{result["family"]}: {result["result"]} ({result["seconds"]} s)', markup=False
-        )
+    try:
+        _check(models, path, args.timeout)
+    finally:  # also after Ctrl-C
+        if args.page:
+            _write_page(args.page, path, args.command_line)
     results = read_results(path)
-    if args.page:
-        done = {(r['library'], r['family'], r['model']) for r in results}
-        missing = [model for model in planned(LIBRARIES) if tuple(model.values()) not in done]
-        write_text(args.page, as_page(results, missing, args.command_line))
-        print(f'wrote {args.page}')
     wrong = [r for r in results if outcome(r) == 'WRONG']
     print(f'{len(results)} models in {path}, {len(wrong)} of them wrong')
     return 1 if wrong else 0
+
+
+def _check(models: list[dict[str, str]], path: Path, timeout: float) -> None:
+    console = log_console()
+    for result in run_sweep(models, path, timeout):
+        console.print(
+            f'{result["library"]}/{result["family"]}: {result["result"]} ({result["seconds"]} s)', markup=False
+        )
+
+
+def _write_page(page: Path, path: Path, command: str) -> None:
+    results = read_results(path)
+    done = {(r['library'], r['family'], r['model']) for r in results}
+    missing = [model for model in planned(LIBRARIES) if tuple(model.values()) not in done]
+    write_text(page, as_page(results, missing, command))
+    print(f'wrote {page}')
 
 
 def interrupted(args: Namespace) -> str:

@@ -160,7 +160,9 @@ def _reach(subject: Subject, plain: nn.Module) -> str:
 def _way(model: nn.Module, inputs: list[Tensor]) -> tuple[str, Tensor]:
     """The first way and input with which a model runs and gives tensors."""
     first: Exception | None = None
-    for way in WAYS:
+    # torchvision's detectors resize any image to 800 pixels; their outputs are boxes, which random weights do not give.
+    ways = ['backbone'] if hasattr(model, 'transform') and hasattr(model, 'backbone') else WAYS
+    for way in ways:
         for x in inputs:
             try:
                 with torch.no_grad():

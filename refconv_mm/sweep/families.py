@@ -124,9 +124,10 @@ class Subject:
         return build_model(cfg)
 
     def inputs(self, model: nn.Module) -> list[Tensor]:
-        """Inputs to try in turn."""
+        """Inputs to try in turn: small ones, and one of the size that the model is made for."""
+        small = (128, 128) if self.library == 'mmdet' else (64, 64)
         if self.cfg is not None:
-            return [example_input(self.cfg, (128, 128)), example_input(self.cfg, limit=512)]
+            return [example_input(self.cfg, small), example_input(self.cfg, limit=704)]
         channels, *size = getattr(model, 'pretrained_cfg', {}).get('input_size', (3, 224, 224))
         generator = torch.Generator().manual_seed(0)
-        return [torch.randn(1, channels, *sides, generator=generator) for sides in ((128, 128), size)]
+        return [torch.randn(1, channels, *sides, generator=generator) for sides in (small, size, (320, 320))]

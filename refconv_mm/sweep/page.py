@@ -14,8 +14,8 @@ _HEAD = """# Models
 
 What `refocus`, `fuse` and `conv_cfg` do to the models of {libraries}.
 
-`{command}` wrote this page. Every model that it checked is on it. A family is a folder of configs (OpenMMLab) or a module
-of models (timm, torchvision). One small model of each is built, with random weights.
+`{command}` wrote this page. Every model that it checked is on it. A family is a folder of configs (OpenMMLab) or a
+module of models (timm, torchvision). One small model of each is built, with random weights.
 
 A model is *right* if all of this holds:
 
@@ -33,8 +33,8 @@ A model is *right* if all of this holds:
 | column | meaning |
 |---|---|
 | refocused | Refocused convolutions of all that the model has, pointwise ones included. |
-| conv_cfg | How many of the backbone's KxK convolutions `conv_cfg=dict(type='RefConv')` reaches. `RefocusedBackbone` reaches \
-all of them. *not taken*: the backbone has no such argument. *has its own*: the config uses it for another layer. |
+| conv_cfg | How many of the backbone's KxK convolutions `conv_cfg=dict(type='RefConv')` reaches; `RefocusedBackbone` \
+reaches all. *not taken*: the backbone has no such argument. *has its own*: the config uses it for another layer. |
 | ran | The raw outputs (forward) or those of a part that needs no annotations, and the input. |
 | differences | At the start, and after fusing: the larger of the worst layer's and the model's. |
 | no gradient | Updates with a gradient of zero, as before a batch norm that starts at zero. |

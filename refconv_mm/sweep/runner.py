@@ -17,7 +17,7 @@ from typing import Any
 from .check_model import check_model
 from .families import OPENMMLAB, RECIPES, families
 
-MEMORY = 10 * 2**30  # bytes a model may take; the largest language models do not fit
+MEMORY = 6 * 2**30  # bytes that a model may take; language models do not fit
 
 
 def planned(libraries: Sequence[str], only: Sequence[str] = ('*',)) -> list[dict[str, str]]:
