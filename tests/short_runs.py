@@ -25,9 +25,9 @@ SIZE = 64, 96
 
 def make_data(cfg: Config, root: Path) -> Path:
     """Four training images and two others in the layout of a config, in a folder for its data_root."""
-    leaf = next(leaves(cfg.train_dataloader.dataset))
+    leaf, *others = leaves(cfg.train_dataloader.dataset)
     if leaf['type'] == 'VOCDataset':
-        voc = make_voc(root, train=4, test=2, size=96)
+        voc = make_voc(root, train=4 // (1 + len(others)), test=2, size=96)
         classes = (leaf.get('metainfo') or {}).get('classes') or ('car', 'dog', 'person')
         for path in (voc / 'VOC2007/Annotations').iterdir():
             text = path.read_text()

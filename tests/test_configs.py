@@ -16,7 +16,8 @@ from .conftest import ROOT
 CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
 # The list of models and the plans are not models.
 MODELS = [path for path in CONFIGS if path.name != 'suite.py' and path.parent.name != 'compare']
-REFCONV = [path for path in CONFIGS if '_refconv' in path.name]
+REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
+FROM_IMAGENET = [path for path in CONFIGS if '_refconv-from-imagenet_' in path.name]
 # RefConv layers by architecture: all convolutions of its backbone with kernels larger than 1 x 1 and than their stride.
 LAYERS = {
     'mobilenetv2': 18,  # the stem and 17 depthwise layers
@@ -55,7 +56,12 @@ def test_it_says_how_to_run_it_and_names_what_exists(path):
         assert (path.parent / f'{directory}.py').is_file(), directory
 
 
-@pytest.mark.parametrize('path', MODELS, ids=name)
+def in_a_set(path) -> bool:
+    return any(path.name == other.name.replace('_refconv', kind) for other in REFCONV for kind in ('', '_control'))
+
+
+# A baseline and a control have the model that is built as the plain one of the refocused config.
+@pytest.mark.parametrize('path', [path for path in MODELS if not in_a_set(path)], ids=name)
 def test_it_builds(path):
     cfg = Config.fromfile(path)
     model = build_model(cfg)
@@ -76,9 +82,10 @@ def test_the_control_is_the_refocused_run_without_refconv(path):
     plain = plain_config(refocused).to_dict()
     assert plain['model']['backbone'].pop('conv_cfg', None) is None
     assert plain == control.to_dict()
+    assert plain['model'] == Config.fromfile(path.with_name(path.name.replace('_refconv', ''))).to_dict()['model']
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'from-imagenet' in p.name], ids=name)
+@pytest.mark.parametrize('path', FROM_IMAGENET, ids=name)
 def test_the_control_of_refocusing_from_imagenet_is_the_baseline(path):
     plain = plain_config(Config.fromfile(path)).to_dict()
     assert plain['model']['backbone'].pop('conv_cfg') is None

@@ -7,11 +7,11 @@ import pytest
 from mmengine.config import Config
 
 from .short_runs import fuse_and_test, make_data, moved, random_start, shorten, train
-from .test_configs import MODELS, REFCONV, name
+from .test_configs import FROM_IMAGENET, MODELS, REFCONV, name
 
 QUICK = 'mobilenetv3-small_refconv_imagenet.py'
 # configs/own has a test of its own, test_own_data.py.
-SETS = [path for path in REFCONV if path.parent.name != 'own']
+SETS = [path for path in [*REFCONV, *FROM_IMAGENET] if path.parent.name != 'own']
 RUNS = [path if path.name == QUICK else pytest.param(path, marks=pytest.mark.slow) for path in SETS]
 ALONE = [path for path in MODELS if path.parent.name == 'cifar10']
 
