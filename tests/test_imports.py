@@ -11,8 +11,8 @@ from .conftest import ROOT, run
 ORDER = [
     'version', 'versions', 'errors', 'files', 'console', 'arguments', 'compat', 'functional', 'options', 'stored',
     'layer', 'adaptive_padding', 'targets', 'surgery', 'distributed', 'config', 'verify', 'models', 'checkpoint',
-    'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'hooks', 'run_settings',
-    'runners', 'onnx_runner', 'compare', 'data', 'demo', 'commands', '__main__', '__init__',
+    'deployed', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'hooks',
+    'run_settings', 'runners', 'onnx_runner', 'predict', 'compare', 'data', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 
