@@ -192,7 +192,9 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -> Tensor:
 
 def translations() -> dict[Any, Any]:
     """How torch's exporter writes our operator: as ONNX's NonMaxSuppression."""
-    from onnxscript import opset18 as op
+    import onnxscript
+
+    op: Any = onnxscript.opset18
 
     def onnx_nms(boxes, scores, iou_threshold: float, most: int):  # type: ignore[no-untyped-def]
         one_class = op.Unsqueeze(scores, op.Constant(value_ints=[1]))

@@ -77,7 +77,7 @@ def make_graph(
         ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
     """
     reasons: list[str] = []
-    levels = LEVELS
+    levels: Sequence[tuple[str, ...]] = LEVELS
     if isinstance(model, Deployed) and model.fixed_size:
         levels, reasons = LEVELS[1:], ['not dynamic in height, width: boxes are decoded for images of one size']
     for level in levels:

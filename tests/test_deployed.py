@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import onnx
 import pytest
@@ -14,11 +15,22 @@ from refconv_mm.config import plain_config
 from refconv_mm.errors import CheckpointError, ExportError
 from refconv_mm.export import export_checkpoint, write_onnx
 from refconv_mm.models import build_model
-from refconv_mm.onnx_graph import make_graph
+from refconv_mm.onnx_graph import _prove, raw_outputs
 from refconv_mm.onnx_model import RECORD, OnnxModel
 from refconv_mm.onnx_runner import runner_for_test
 
-from .test_export import MEAN, STD, checkpoint_of, images, resnet, tiny_classifier, tiny_detector, tiny_segmenter
+from .conftest import ROOT
+from .test_export import (
+    MEAN,
+    STD,
+    checkpoint_of,
+    images,
+    resnet,
+    tiny_classifier,
+    tiny_detector,
+    tiny_segmenter,
+    trained,
+)
 
 __all__ = ['images']  # a fixture
 SSD = dict(
@@ -119,19 +131,20 @@ def test_boxes_that_differ_are_found():
 
 
 class Case:
-    """A config, a plain checkpoint on disk, and its ONNX model from pixels to predictions."""
+    """A plain config, a checkpoint on disk, and its ONNX model from pixels to predictions."""
 
     def __init__(self, cfg: Config, folder, shape: tuple[int, int]):
         torch.manual_seed(0)
-        self.cfg, checkpoint = plain_config(cfg), checkpoint_of(cfg)
-        self.checkpoint = folder / 'refocused.pth'
+        self.cfg = plain_config(cfg)
+        checkpoint = dict(state_dict=trained(build_model(self.cfg)).state_dict(), meta={})
+        self.checkpoint = folder / 'plain.pth'
         torch.save(checkpoint, self.checkpoint)
-        self.refocused = cfg
-        exported = export_checkpoint(cfg, checkpoint, shape=shape, decode=True, normalize=True)
+        exported = export_checkpoint(self.cfg, checkpoint, shape=shape, decode=True, normalize=True)
         self.path, self.record = write_onnx(exported, folder / 'model.onnx'), exported.record
 
     def tested(self, path) -> tuple[dict, list]:
-        runner, _ = runner_for_test(self.refocused, str(path))
+        """Metrics, and the predictions for the first batch."""
+        runner, _ = runner_for_test(self.cfg, str(path))
         metrics = runner.test()
         with torch.no_grad():
             return metrics, runner.model.test_step(next(iter(runner.test_dataloader)))
@@ -247,16 +260,37 @@ def test_what_cannot_be_decoded_is_refused(voc, city, images, tmp_path):
         export_checkpoint(cfg, checkpoint_of(cfg), shape=(48, 48), normalize=True)
 
 
-def test_a_graph_that_decodes_otherwise_is_refused(det, monkeypatch):
-    """The proof compares boxes: here the graph suppresses fewer of them than torch."""
+def test_a_graph_that_decodes_otherwise_is_refused(det):
+    """The proof compares boxes: here torch suppresses fewer of them than the graph."""
     model = build_model(det.cfg)
-    wrong, right = (D.Deployed(copy.deepcopy(model), 'bbox_head', decode=True) for _ in range(2))
-    wrong.model.bbox_head.test_cfg.nms.iou_threshold = 0.9
+    model.load_state_dict(torch.load(det.checkpoint)['state_dict'])
+    model.bbox_head.test_cfg.nms.iou_threshold = 0.9
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    reference, pixels = D.Deployed(model, 'bbox_head', True, mean, std), 255 * torch.rand(2, 3, 96, 96)
     with pytest.raises(ExportError, match='the ONNX model is not the plain one'):
-        make_graph(wrong, right, torch.randn(1, 3, 96, 96))
+        _prove(onnx.load(det.path), reference, pixels, raw_outputs(reference, pixels)[1])
 
 
 def test_the_record_is_in_the_file(det):
     (entry,) = onnx.load(det.path).metadata_props
     assert entry.key == RECORD
     assert json.loads(entry.value)['outputs'] == {'dict': {name: name for name in D.OUTPUTS['bbox_head']}}
+
+
+@pytest.mark.slow
+def test_the_recipe_for_int8_runs(det, tmp_path, monkeypatch):
+    """The code of docs/export.md, with the files of a small detector."""
+    text = (ROOT / 'docs' / 'export.md').read_text()
+    code = next(
+        block for block in re.findall(r'^```python\n(.*?)^```', text, re.M | re.S) if 'quantize_static' in block
+    )
+    monkeypatch.chdir(tmp_path)
+    det.cfg.dump('fused.py')
+    exported = export_checkpoint(det.cfg, torch.load(det.checkpoint), shape=(96, 96), decode=True)
+    write_onnx(exported, tmp_path / 'model.onnx')
+    exec(compile(code, 'docs/export.md', 'exec'), {})
+    metrics, _ = det.tested(tmp_path / 'int8.onnx')
+    assert metrics.keys() == det.tested(det.path)[0].keys()
+    quantised = {node.op_type for node in onnx.load('int8.onnx').graph.node}
+    assert 'QuantizeLinear' in quantised
+    assert (tmp_path / 'int8.onnx').stat().st_size < 0.7 * (tmp_path / 'model.onnx').stat().st_size
