@@ -172,20 +172,20 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(item)
 
 
-def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320) -> Tensor:
+def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320, multiple: int = 32) -> Tensor:
     """A seeded normal input of a config's test size, halved until the longer side fits `limit`.
 
     Args:
         shape: height and width; by default the config's.
 
     Returns:
-        Shape `(1, C, H, W)`. The config's sides are rounded up to multiples of 32, which feature pyramids need.
+        Shape `(1, C, H, W)`. The config's sides are rounded up to a `multiple`; feature pyramids need 32.
     """
     if shape is None:
         size = tested_size(cfg) or (224, 224)
         while max(size) > limit:
             size = (size[0] // 2, size[1] // 2)
-        shape = max(32, -(-size[0] // 32) * 32), max(32, -(-size[1] // 32) * 32)
+        shape = max(32, -(-size[0] // multiple) * multiple), max(32, -(-size[1] // multiple) * multiple)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     channels = len(preprocessor.get('mean') or [0, 0, 0])
     return torch.randn(1, channels, *shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Runs fused detectors with mmdet's own tools where refconv_mm cannot be imported: FOLDER of fused.py, IMAGE, VOC root."""
+"""Runs fused detectors with mmdet's own tools where refconv_mm cannot be imported: FOLDER of fused.py, IMAGE, VOC."""
 
 import runpy
 import sys
@@ -33,7 +33,8 @@ def fails_without_the_line(folder: Path, image: str) -> None:
     try:
         inference_detector(model, image)
     except AttributeError as error:
-        assert "'SSDHead' object has no attribute 'loss_cls'" in str(error)
+        if "'SSDHead' object has no attribute 'loss_cls'" not in str(error):
+            raise
     else:
         raise SystemExit('SSDHead predicts without the line that fuse writes: it can go')
 

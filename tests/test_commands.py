@@ -20,8 +20,9 @@ from refconv_mm.layer import RefConv2d
 
 from .conftest import ROOT, random_checkpoint, run, segmenter
 
-TOOLS = {'train': 'train', 'test': 'test', 'fuse': 'fuse', 'export': 'export_onnx', 'check-data': 'check_data',
-         'compare': 'compare', 'analyse': 'analyse', 'report': 'report', 'sweep': 'sweep'}  # fmt: skip
+TOOLS = {'train': 'train', 'test': 'test', 'predict': 'predict', 'fuse': 'fuse', 'export': 'export_onnx',
+         'check-data': 'check_data', 'compare': 'compare', 'analyse': 'analyse', 'report': 'report',
+         'sweep': 'sweep'}  # fmt: skip
 
 
 @pytest.fixture

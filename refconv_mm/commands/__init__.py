@@ -24,6 +24,7 @@ COMMANDS = {
     'new': ('new', 'write configs for a folder of data'),
     'train': ('train', 'train a config, refocused or plain'),
     'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
+    'predict': ('predict', 'draw and list predictions for images'),
     'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
     'export': ('export', 'write a checkpoint as an ONNX model'),
     'check-data': ('check_data', 'list the faults in the data sets of a config'),

@@ -118,14 +118,10 @@ def fuse_run(cfg: Config, folder: Path) -> None:
     if last is None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
     plain = as_plain(cfg, read_checkpoint(last), source=str(last))
-    plain_cfg = without_run(plain_config(plain.cfg))
-    meta = dict(
-        refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers),
-        cfg=compat.runs_alone(plain_cfg.pretty_text),
-    )
-    checkpoint = dict(state_dict=plain.state_dict, meta=meta)
-    write_checkpoint(folder / 'fused.pth', checkpoint)
-    write_text(folder / 'fused.py', meta['cfg'])
+    text = compat.runs_alone(without_run(plain_config(plain.cfg)).pretty_text)
+    meta = dict(refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers), cfg=text)
+    write_checkpoint(folder / 'fused.pth', dict(state_dict=plain.state_dict, meta=meta))
+    write_text(folder / 'fused.py', text)
 
 
 def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
