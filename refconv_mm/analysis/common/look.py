@@ -84,6 +84,20 @@ def fit_most(axes: Axes, values: Iterable[float | None]) -> None:
                           xytext=(4, -3), textcoords='offset points')  # fmt: skip
 
 
+def draw_changes(axes: Axes, rows: Sequence[Sequence[float]], names: Sequence[str], title: str) -> None:
+    """Differences of checkpoints from the first, layer by layer: the lines themselves would lie on each other.
+
+    Args:
+        rows: for each layer the values of all checkpoints.
+        names: of the checkpoints.
+    """
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    for i, name in enumerate(names[1:], start=1):
+        axes.plot([row[i] - row[0] for row in rows], label=name, **style(i))
+    fit_most(axes, [value - row[0] for row in rows for value in row[1:]])
+    finish(axes, f'{title}: change from {names[0]}')
+
+
 def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
     """Layers along x, by their short names, first to last; at most 40 of them are named."""
     step = -(-len(layers) // 40)
