@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...console import shorten
-from ..common.look import GREY, MAP, depth_axis, depth_width, draw_changes, finish, label_names, no_ticks, style
+from ...console import label_names, shorten
+from ..common.look import GREY, MAP, depth_axis, depth_width, draw_changes, finish, no_ticks, style
 from .measure import MEASURES, RANDOM
 from .report import LABELS, SENSE
 

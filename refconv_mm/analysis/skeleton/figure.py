@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ...console import shorten
+from ...console import label_names, shorten
 from ..common.look import (
     GREY,
     MAP,
@@ -18,7 +18,6 @@ from ..common.look import (
     draw_changes,
     draw_map,
     finish,
-    label_names,
     no_ticks,
     style,
 )
