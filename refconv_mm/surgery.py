@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from .console import label_names
 from .conv_types import refconv_for
 from .layer import RefConv2d
 from .options import RefConvOptions
@@ -75,20 +77,24 @@ class Report:
         """Names of the matched layers."""
         return [row.name for row in self.rows]
 
-    def table(self) -> Table:
-        """The report as a rich table."""
-        table = Table(title=f'{self.action}: {len(self.rows)} layers', title_justify='left')
+    def table(self, width: int = 120) -> Table:
+        """The report as a rich table; names of layers lose their middle where it would be wider than `width`."""
+        table = Table(title=f'{self.action}: {len(self.rows)} layers', title_justify='left', box=SIMPLE_HEAD)
+        cells = [(row.kernel, row.kind, row.form, f'{row.before:,}', f'{row.after:,}', row.note) for row in self.rows]
+        others = sum(max(8, *map(len, column)) + 2 for column in zip(*cells, strict=True)) if cells else 0
         for name in ('layer', 'kernel', 'kind', 'form'):
-            table.add_column(name)
+            table.add_column(name, no_wrap=True)
         table.add_column('trained before', justify='right')
         table.add_column('after', justify='right')
         table.add_column('')
-        for row in self.rows:
-            table.add_row(row.name, row.kernel, row.kind, row.form, f'{row.before:,}', f'{row.after:,}', row.note)
+        names, room = self.matched, max(12, width - 2 - others)
+        names = names if max(map(len, names), default=0) <= room else label_names(names, room)
+        for name, rest in zip(names, cells, strict=True):
+            table.add_row(name, *rest)
         table.add_section()
         table.add_row('whole model', '', '', '', f'{self.params_before:,}', f'{self.params_after:,}')
         sizes = f'{self.bytes_before / 2**20:.1f} MiB', f'{self.bytes_after / 2**20:.1f} MiB'
-        table.add_row('value, gradient, momentum', '', '', '', *sizes)
+        table.add_row('memory (SGD)', '', '', '', *sizes)
         left = f'left alone: {count_reasons(self.skipped)}' if self.skipped else ''
         table.caption = '; '.join(filter(None, [left, self.note]))
         return table

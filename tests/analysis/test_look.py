@@ -3,7 +3,8 @@
 import pytest
 from matplotlib import pyplot as plt
 
-from refconv_mm.analysis.common.look import draw_map, fit_most, label_names
+from refconv_mm.analysis.common.look import draw_map, fit_most
+from refconv_mm.console import label_names
 
 
 def test_layer_names_stay_different_when_they_are_shortened():

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...console import shorten
+from ...console import label_names
 from ...files import write_whole
 
 # Okabe and Ito's colours, told apart by the colour-blind; the markers differ too, for print.
@@ -38,23 +38,6 @@ def finish(axes: Axes, title: str, x: str = '', y: str = '', which: Any = 'major
     axes.tick_params(labelsize=8, which='both')
     axes.set_xlabel(x, fontsize=8)
     axes.set_ylabel(y, fontsize=8)
-
-
-def short_names(layers: Sequence[str]) -> list[str]:
-    """Layer names without the leading and trailing parts that all of them share; never empty."""
-    parts = [layer.split('.') for layer in layers]
-    least = min(len(part) for part in parts)
-    head = next((i for i in range(least) if len({part[i] for part in parts}) > 1), least)
-    tail = next((i for i in range(least - head) if len({part[-1 - i] for part in parts}) > 1), least - head)
-    return ['.'.join(part[head : len(part) - tail]) or layer for part, layer in zip(parts, layers, strict=True)]
-
-
-def label_names(layers: Sequence[str], width: int) -> list[str]:
-    """Short layer names of at most `width` characters, or of so many more that no two become the same."""
-    names = short_names(layers)
-    while len({shorten(name, width) for name in names}) < len(set(names)):
-        width += 1
-    return [shorten(name, width) for name in names]
 
 
 def fit_most(axes: Axes, values: Iterable[float | None]) -> None:
@@ -82,6 +65,20 @@ def fit_most(axes: Axes, values: Iterable[float | None]) -> None:
                       color=line.get_color(), clip_on=False, zorder=5)  # fmt: skip
             axes.annotate(f'{y:.3g}', (x, high if up else low), fontsize=6, color=line.get_color(), ha='left',
                           xytext=(4, -3), textcoords='offset points')  # fmt: skip
+
+
+def draw_changes(axes: Axes, rows: Sequence[Sequence[float]], names: Sequence[str], title: str) -> None:
+    """Differences of checkpoints from the first, layer by layer: the lines themselves would lie on each other.
+
+    Args:
+        rows: for each layer the values of all checkpoints.
+        names: of the checkpoints.
+    """
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    for i, name in enumerate(names[1:], start=1):
+        axes.plot([row[i] - row[0] for row in rows], label=name, **style(i))
+    fit_most(axes, [value - row[0] for row in rows for value in row[1:]])
+    finish(axes, f'{title}: change from {names[0]}')
 
 
 def depth_axis(axes: Axes, layers: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...console import shorten
-from ..common.look import GREY, MAP, depth_axis, depth_width, finish, fit_most, label_names, no_ticks, style
+from ...console import label_names, shorten
+from ..common.look import GREY, MAP, depth_axis, depth_width, draw_changes, finish, no_ticks, style
 from .measure import MEASURES, RANDOM
 from .report import LABELS, SENSE
 
@@ -53,25 +53,15 @@ def draw_depth(results: Mapping[str, Any]) -> Figure:
         if m == 'kl_softmax':  # it goes with the scale of the weights, which layers differ in by far
             line[0].set_yscale('log')
         for axes in line[1:]:
-            _draw_changes(axes, rows, names, m, first)
+            draw_changes(
+                axes, [[_height(row, values, m) for values in row['values']] for row in rows], names, _label(m)
+            )
     for axes in panels[-1]:
         depth_axis(axes, layers)
         axes.set_xlabel('layers, first to last', fontsize=8)
     for axes in panels[0]:
         axes.legend(fontsize=8, ncols=4)
     return figure
-
-
-def _draw_changes(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str], m: str, first: Any) -> None:
-    """The differences of the other checkpoints from the first: the lines themselves would lie on each other."""
-    axes.axhline(0, color=GREY, linewidth=0.8)
-    changes = []
-    for i, name in enumerate(names[1:], start=1):
-        values = [_height(row, row['values'][i], m) - start for row, start in zip(rows, first, strict=True)]
-        axes.plot(values, label=name, **style(i))
-        changes += values
-    fit_most(axes, changes)
-    finish(axes, f'{_label(m)}: change from {names[0]}')
 
 
 def _draw_side_by_side(results: Mapping[str, Any]) -> Figure:

@@ -9,8 +9,18 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ...console import shorten
-from ..common.look import GREY, MAP, depth_axis, depth_width, draw_map, finish, label_names, no_ticks, style
+from ...console import label_names, shorten
+from ..common.look import (
+    GREY,
+    MAP,
+    depth_axis,
+    depth_width,
+    draw_changes,
+    draw_map,
+    finish,
+    no_ticks,
+    style,
+)
 from .measure import REGIONS
 
 ACROSS = 9  # layers in a line of the figure of layers
@@ -26,7 +36,7 @@ def draw_net(results: Mapping[str, Any]) -> Figure:
     names = [each['name'] for each in results['checkpoints']]
     sizes, columns = list(results['net']), 2 * len(names) - 1
     heights = [2.4 * len(sizes), 6.6]
-    width = max(2.1 * columns, depth_width(results['layers'], 6))
+    width = max(2.1 * columns, min(20, (1 + (len(names) > 1)) * depth_width(results['layers'], 6)))
     figure = plt.figure(figsize=(width, sum(heights)), layout='constrained')
     parts: Any = figure.subfigures(2, 1, height_ratios=heights)
     upper, lower = parts
@@ -34,15 +44,19 @@ def draw_net(results: Mapping[str, Any]) -> Figure:
         maps = {name: np.array(results['net'][size][name]['layer']['map']) for name in names}
         _draw_maps(line, maps, f'{size}, mean of {results["net"][size][names[0]]["layers"]} layers')
     upper.suptitle('mean |w| at each position (1: even), and what changed', fontsize=10)
-    lines = lower.subplots(len(REGIONS), 1, sharex=True)
-    for axes, region in zip(lines, REGIONS, strict=True):
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=':')
-        for i, name in enumerate(names):
-            axes.plot([row['values'][name]['layer'][region]['relative'] for row in results['layers']],
-                      label=name, **style(i))  # fmt: skip
-        finish(axes, f'{region}: mean |w| (1: as in an even kernel)')
-    depth_axis(lines[-1], [row['layer'] for row in results['layers']])
-    lower.legend(*lines[0].get_legend_handles_labels(), loc='outside upper center', ncols=len(names), fontsize=9)
+    rows = results['layers']
+    panels = lower.subplots(len(REGIONS), 2 if len(names) > 1 else 1, sharex=True, squeeze=False)
+    for line, region in zip(panels, REGIONS, strict=True):
+        values = [[row['values'][name]['layer'][region]['relative'] for name in names] for row in rows]
+        line[0].axhline(1, color=GREY, linewidth=0.8, linestyle=':')
+        line[0].plot([row[0] for row in values], label=names[0], **style(0))
+        finish(line[0], f'{region}: mean |w| (1: as in an even kernel)')
+        for axes in line[1:]:
+            draw_changes(axes, values, names, region)
+    for axes in panels[-1]:
+        depth_axis(axes, [row['layer'] for row in rows])
+    for axes in panels[0]:
+        axes.legend(fontsize=8, ncols=4)
     return figure
 
 
