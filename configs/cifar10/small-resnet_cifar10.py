@@ -1,0 +1,17 @@
+# python tools/train.py configs/cifar10/small-resnet_cifar10.py
+#
+# A baseline of dense layers for whole schedules on a CPU: a ResNet-18 of an eighth of the width (176,000 parameters).
+_base_ = './small-mobilenet_cifar10.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='ResNet_CIFAR',
+        depth=18,
+        stem_channels=8,
+        base_channels=8,
+        out_indices=(3,),
+        style='pytorch',
+    ),
+    head=dict(in_channels=64),
+)
