@@ -18,6 +18,7 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
 
+from .. import errors
 from ..compat import unpickling_problem
 from ..version import __version__
 
@@ -120,10 +121,12 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
 def is_for_users(error: BaseException) -> bool:
     """Whether an error's message is all that a user needs.
 
-    It is if a file or a disk is in the way, if a download would run code, or if a `raise` of this package raised the
-    error or one that led to it. The traceback of any other error helps to find a fault in the code.
+    It is if a file or a disk is in the way, if a download would run code, or if the error or one that led to it is of
+    `errors` or comes from a `raise` of this package. The traceback of any other helps to find a fault in the code.
     """
-    if isinstance(error, OSError | UnpicklingError):
+    if isinstance(error, OSError | UnpicklingError) or any(
+        type(one).__module__ == errors.__name__ for one in chain(error)
+    ):
         return True
     if not isinstance(error, ValueError | TypeError):
         return False
