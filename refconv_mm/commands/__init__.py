@@ -124,9 +124,8 @@ def is_for_users(error: BaseException) -> bool:
     It is if a file or a disk is in the way, if a download would run code, or if the error or one that led to it is of
     `errors` or comes from a `raise` of this package. The traceback of any other helps to find a fault in the code.
     """
-    if isinstance(error, OSError | UnpicklingError) or any(
-        type(one).__module__ == errors.__name__ for one in chain(error)
-    ):
+    ours = any(type(one).__module__ == errors.__name__ for one in chain(error))
+    if ours or isinstance(error, OSError | UnpicklingError):
         return True
     if not isinstance(error, ValueError | TypeError):
         return False
