@@ -49,7 +49,7 @@ def test_ctrl_c_ends_with_one_line(name, times, segmenter_job, seg_run, city, tm
     for number in range(times):
         log = tmp_path / f'log{number}'
         process = refconv(log, *words)
-        time.sleep(rng.random() * span * 0.9)
+        time.sleep(0.3 + rng.random() * span * 0.9)
         code = process.kill(signal.SIGINT)
         assert 'Traceback' not in process.said, process.said[-3000:]
         if code == 0:
