@@ -25,7 +25,7 @@ def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
         map_location: as that of `torch.load`.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        FileNotFoundError, PermissionError: the file does not exist, or may not be read.
         UntrustedError: the file would run code.
         CheckpointError: the file is damaged or something else.
     """
@@ -35,6 +35,7 @@ def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
     compat.mmengine_checkpoint_globals()
+    path.open('rb').close()  # who may not read it gets the system's reason
     try:
         _check_archive(path)
         return torch.load(path, map_location=map_location, weights_only=not trust)
@@ -44,8 +45,6 @@ def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file can fail in any way
-        if isinstance(error, OSError) and error.errno:
-            raise
         detail = str(error).partition('\n')[0] or type(error).__name__
         raise CheckpointError(f'{path} is damaged or not a PyTorch checkpoint: {detail}') from error
 

@@ -4,6 +4,7 @@ import http.server
 import os
 import pickle
 import random
+import struct
 import threading
 import zipfile
 from collections import OrderedDict
@@ -125,9 +126,11 @@ def test_a_flipped_byte_is_noticed_or_does_no_harm(times, seg_run, tmp_path):
         assert process.wait() in (0, 7), (place, process.code, process.said[-2000:])
         assert process.code == 0 or str(path) in process.said
         harmless += [place] if process.code == 0 else []
-    data = [part for part in parts if '/data/' in part.filename]
-    inside = [(part.header_offset + 30 + len(part.filename) + 64, part.file_size - 64) for part in data]
-    assert not any(begin <= place < begin + size for begin, size in inside for place in harmless)
+    assert len(harmless) < times  # what does no harm lies in the padding and in unused fields of the headers
+    for part in parts:
+        name, padding = struct.unpack_from('<HH', content, part.header_offset + 26)
+        begin = part.header_offset + 30 + name + padding
+        assert not [place for place in harmless if begin <= place < begin + part.file_size]
 
 
 # -- foreign checkpoints -----------------------------------------------------------------------------------
@@ -231,7 +234,7 @@ def ways(evil: Path, job, address: str) -> dict[str, tuple]:
 WAYS = ('fuse', 'test', 'export', 'redundancy', 'skeleton', 'theory', 'landscape', 'curvature', 'init', 'resume',
         'resume, found', 'load_from', 'load_from and resume', 'resume of the config', 'Pretrained', 'pretrained',
         'a download', 'compare')  # fmt: skip
-QUICK = ('fuse', 'redundancy', 'init', 'resume, found')
+QUICK = ('fuse', 'load_from')
 
 
 @pytest.mark.parametrize('way', [way if way in QUICK else pytest.param(way, marks=pytest.mark.faults) for way in WAYS])
@@ -249,6 +252,6 @@ def test_code_in_a_checkpoint_does_not_run(way, evil, segmenter_job, address, tm
     if way == 'compare':
         return  # it has no --trust
     assert '--trust' in said
-    if words[0] in ('train', 'fuse'):
+    if way in ('fuse', 'init', 'resume', 'Pretrained', 'a download'):
         refconv(tmp_path / 'log', *words, '--trust').wait()
         assert (tmp_path / 'was_here').exists()

@@ -32,7 +32,7 @@ def command_line(name, job, seg_run, city, folder) -> tuple:
 
 @pytest.mark.parametrize(
     ('name', 'times'),
-    [('train', 1), ('fuse', 2), *(pytest.param(name, 10, marks=pytest.mark.faults) for name in NAMES)],
+    [('train', 1), *(pytest.param(name, 10, marks=pytest.mark.faults) for name in NAMES)],
 )
 def test_ctrl_c_ends_with_one_line(name, times, segmenter_job, seg_run, city, tmp_path):
     """At random moments, the last of them near the end that the command took undisturbed."""
@@ -49,7 +49,7 @@ def test_ctrl_c_ends_with_one_line(name, times, segmenter_job, seg_run, city, tm
     for number in range(times):
         log = tmp_path / f'log{number}'
         process = refconv(log, *words)
-        time.sleep(rng.random() * span * 0.9)
+        time.sleep(0.3 + rng.random() * span * 0.9)
         code = process.kill(signal.SIGINT)
         assert 'Traceback' not in process.said, process.said[-3000:]
         if code == 0:

@@ -7,6 +7,8 @@ import time
 import pytest
 import torch
 
+from refconv_mm.checkpoint import read_checkpoint
+
 from .conftest import STEPS
 
 
@@ -40,6 +42,26 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(kind, tim
         assert 'resumes from' in resumed.said
         assert_equal(job.weights(name), expected)
         shutil.rmtree(job.folder / name)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_loop_over_epochs_goes_on_exactly(workers, make_job):
+    """Of three epochs the last two are done again; the workers are not persistent."""
+    changes = {
+        'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=9),
+        'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler', shuffle=True),
+        'train_dataloader.num_workers': workers,
+        'default_hooks.checkpoint': dict(_delete_=True, type='CheckpointHook', interval=1),
+        'log_processor.by_epoch': True,
+    }
+    job = make_job('segmenter', **changes)
+    assert job.train('whole').wait() == 0
+    shutil.copytree(job.folder / 'whole', job.folder / 'cut')
+    (job.folder / 'cut' / 'last_checkpoint').write_text(str(job.folder / 'cut' / 'epoch_1.pth'))
+    resumed = job.train('cut', '--resume')
+    assert resumed.wait() == 0, resumed.said[-3000:]
+    assert_equal(*(read_checkpoint(job.folder / name / 'epoch_3.pth')['state_dict'] for name in ('cut', 'whole')))
 
 
 @pytest.mark.faults
