@@ -20,6 +20,7 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, commands, fuse, refocus
 from refconv_mm.analysis.driver import NAMES
+from refconv_mm.arguments import positive
 from refconv_mm.models import build_model
 
 from ..conftest import ROOT
@@ -163,12 +164,10 @@ def words_of(parser: argparse.ArgumentParser, things: list[str], rng: random.Ran
             return rng.choice(odd)
         if action.choices:
             return str(rng.choice(list(action.choices)))
-        if action.type in (int, float):
+        if action.type in (int, float, positive):
             return rng.choice(['0', '1', '2', '3', '17', '32', '-1'])
         if action.dest == 'cfg_options':
-            return rng.choice(
-                ['model.backbone.stem=6', 'model=3', 'model.head.num_classes=x', 'default_hooks.a=1', 'x=y']
-            )
+            return rng.choice(['model.backbone.stem=6', 'model=3', 'model.head.num_classes=x', 'x=y', 'x'])
         return rng.choice([*things, 'new', 'new/deep.onnx', 'out.json'])
 
     words = []

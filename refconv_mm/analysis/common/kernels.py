@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ...arguments import open_config
 from ...checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
 from ...stored import layer_of
 from .text import some
@@ -195,9 +196,7 @@ def gather(
             :func:`choose` and :func:`check_match` refuse.
     """
     called = names_of(paths, names)
-    if config is not None and not Path(config).is_file():
-        raise FileNotFoundError(f'no config at {config}')
-    cfg = Config.fromfile(config) if config else None
+    cfg = open_config(config) if config else None
     sets = [
         choose(read_kernels(path, name, cfg, trust), include, exclude) for path, name in zip(paths, called, strict=True)
     ]
