@@ -22,7 +22,7 @@ class MissingPackageError(ValueError, ImportError):
 
 
 class DataError(ValueError):
-    """Arms of a comparison that did not see the same data."""
+    """A sample that cannot be read, or arms of a comparison that did not see the same data."""
 
 
 class DivergedError(ValueError):

@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.classes import why_empty
+from ..errors import DataError
 
 # Functions upstream that build a part from its config, which they get as an argument.
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -37,6 +38,9 @@ def explain(error: BaseException) -> str | None:
     Returns:
         None for a fault of the code, whose traceback helps to find it.
     """
+    if isinstance(error, DataError):  # from a DataLoader's worker with the worker's traceback as its text
+        lines = str(error).strip().splitlines()
+        return next((line.partition('DataError: ')[2] for line in reversed(lines) if 'DataError: ' in line), lines[-1])
     for_users, explained = is_for_users(error), _explain_config(error)
     if for_users or isinstance(error, OSError):
         return explained or str(error)

@@ -164,7 +164,9 @@ def words_of(parser: argparse.ArgumentParser, things: list[str], rng: random.Ran
             return rng.choice(odd)
         if action.choices:
             return str(rng.choice(list(action.choices)))
-        if action.type in (int, float, positive):
+        if action.type is float:
+            return rng.choice(['0.01', '0', '-1', 'inf' if action.dest != 'seconds' else '0.1'])
+        if action.type in (int, positive):
             return rng.choice(['0', '1', '2', '3', '17', '32', '-1'])
         if action.dest == 'cfg_options':
             return rng.choice(['model.backbone.stem=6', 'model=3', 'model.head.num_classes=x', 'x=y', 'x'])

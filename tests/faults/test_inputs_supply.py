@@ -88,7 +88,7 @@ needs_namespaces = pytest.mark.skipif(not namespaces(), reason='this machine doe
 @pytest.mark.faults
 @needs_namespaces
 def test_every_tool_runs_without_a_network(city, tmp_path):
-    with pytest.raises(AssertionError, match='unreachable|not known|name resolution'):
+    with pytest.raises(AssertionError, match='unreachable'):
         without_network('-c', "import urllib.request; urllib.request.urlopen('http://1.1.1.1')")
     cfg = segmenter(city, tmp_path / 'work', iters=1)
     cfg.dump(tmp_path / 'seg.py')
