@@ -3,8 +3,13 @@
 checkpoint -> refocused model -> train -> fuse -> plain checkpoint -> test
 """
 
-from .version import __version__
-from .versions import check_versions
+import warnings
+
+# mmengine imports it; its users can do nothing about it.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+
+from .version import __version__  # noqa: E402
+from .versions import check_versions  # noqa: E402
 
 check_versions()
 

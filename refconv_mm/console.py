@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 
@@ -14,13 +15,47 @@ def progress_display(*columns: Any) -> Progress:
     return Progress(*columns, console=log_console())
 
 
-def log_console() -> Console:
-    """rich's console; without a terminal it has the width of a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+def log_console(file: TextIO | None = None) -> Console:
+    """rich's console on a file, or on what is standard output at the time; without a terminal it has a log's width."""
+    console = Console(file=file)
+    return console if console.is_terminal else Console(file=file, width=120)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; the first column is aligned left, the others right."""
     lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
     return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
+
+
+def print_markdown(text: str) -> None:
+    """Prints Markdown; on a terminal with aligned tables that fit its width."""
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        print(text)
+
+
+def shorten(text: str, width: int) -> str:
+    """A text of at most `width` characters; a longer one loses its middle, since names differ at their ends."""
+    if len(text) <= width:
+        return text
+    keep = width - 1
+    return f'{text[: keep // 2]}…{text[len(text) - (keep - keep // 2) :]}'
+
+
+def short_names(layers: Sequence[str]) -> list[str]:
+    """Layer names without the leading and trailing parts that all of them share; never empty."""
+    parts = [layer.split('.') for layer in layers]
+    least = min(len(part) for part in parts)
+    head = next((i for i in range(least) if len({part[i] for part in parts}) > 1), least)
+    tail = next((i for i in range(least - head) if len({part[-1 - i] for part in parts}) > 1), least - head)
+    return ['.'.join(part[head : len(part) - tail]) or layer for part, layer in zip(parts, layers, strict=True)]
+
+
+def label_names(layers: Sequence[str], width: int) -> list[str]:
+    """Short layer names of at most `width` characters, or of so many more that no two become the same."""
+    names = short_names(layers)
+    while len({shorten(name, width) for name in names}) < len(set(names)):
+        width += 1
+    return [shorten(name, width) for name in names]

@@ -16,15 +16,41 @@ from . import compat
 from .checkpoint import as_plain, load_whole, read_checkpoint
 from .config import drop_pretrained
 from .errors import CheckpointError
+from .hooks import CurvesHook, ProgressHook
+from .memory import keep_freed_memory
+from .pth_files import make_mmengine_read_safely
 from .surgery import bare
+from .terminal import QuietRunner
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Builds a runner as the libraries' own tools do, and repairs upstream faults once its modules are imported."""
+def build_runner(cfg: Config, quiet: bool = False) -> Runner:
+    """Builds a runner as the libraries' own tools do, and repairs upstream faults once its modules are imported.
+
+    Args:
+        quiet: the terminal shows a few lines, a progress bar and a row for each validation. The log file has the rest.
+            A config with a `runner_type` of its own keeps its runner's log.
+    """
+    keep_freed_memory()
     compat.apply()
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    make_mmengine_read_safely()
+    kind = QuietRunner if quiet else Runner
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
     compat.apply()
     return runner
+
+
+def train_with_progress(runner: Runner) -> None:
+    """Trains, shows the progress on the terminal of a quiet runner, and writes `curves.png` into the work dir."""
+    runner.register_hook(CurvesHook())
+    if not isinstance(runner, QuietRunner):
+        runner.train()
+        return
+    progress = ProgressHook(runner.console)
+    runner.register_hook(progress)
+    try:
+        runner.train()
+    finally:
+        progress.stop()
 
 
 def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
@@ -53,7 +79,9 @@ def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
     return share
 
 
-def runner_for_checkpoint(cfg: Config, path: str, ema: bool | None = None, trust: bool = False) -> tuple[Runner, str]:
+def runner_for_checkpoint(
+    cfg: Config, path: str, ema: bool | None = None, trust: bool = False, quiet: bool = False
+) -> tuple[Runner, str]:
     """A runner that tests a checkpoint; a refocused one is fused in memory.
 
     Args:
@@ -61,6 +89,7 @@ def runner_for_checkpoint(cfg: Config, path: str, ema: bool | None = None, trust
         path: a refocused, fused or plain checkpoint of it.
         ema: as in :func:`refconv_mm.checkpoint.choose_weights`.
         trust: as in :func:`refconv_mm.checkpoint.read_checkpoint`.
+        quiet: as in :func:`build_runner`.
 
     Returns:
         The runner, its model loaded, and a description of what is tested.
@@ -70,7 +99,7 @@ def runner_for_checkpoint(cfg: Config, path: str, ema: bool | None = None, trust
             model, or cannot be fused.
     """
     plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
-    runner, what = runner_without_weights(plain.cfg), plain.what
+    runner, what = runner_without_weights(plain.cfg, quiet), plain.what
     if plain.folded_bn:
         mmcv.cnn.fuse_conv_bn(bare(runner.model))
         what += '; batch norm folded'
@@ -79,12 +108,12 @@ def runner_for_checkpoint(cfg: Config, path: str, ema: bool | None = None, trust
     return runner, what
 
 
-def runner_without_weights(cfg: Config) -> Runner:
+def runner_without_weights(cfg: Config, quiet: bool = False) -> Runner:
     """A runner whose model loads no checkpoint."""
     cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
-    return build_runner(cfg)
+    return build_runner(cfg, quiet)
 
 
 def name_run(cfg: Config, name: str) -> None:

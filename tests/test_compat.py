@@ -1,13 +1,16 @@
 """Each upstream fault exists without its entry and is gone with it."""
 
+import inspect
 import subprocess
 import sys
 
 import mmdet.models
+import numpy as np
 import pytest
 import torch
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
+from torch.hub import load_state_dict_from_url
 
 from refconv_mm import compat
 
@@ -21,10 +24,37 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     assert head.loss_cls is None
 
 
+@pytest.mark.parametrize('folder', ['VOC2007', 'mine'])
+def test_voc_metric_prints_the_names_of_the_data_set(folder, monkeypatch):
+    from mmdet.evaluation import VOCMetric
+    from mmengine.logging import MMLogger
+
+    original = getattr(VOCMetric.compute_metrics, 'refconv_original', VOCMetric.compute_metrics)
+    truth = dict(bboxes=np.array([[0.0, 0, 9, 9]]), labels=np.array([1]), bboxes_ignore=np.zeros((0, 4)),
+                 labels_ignore=np.zeros(0, int))  # fmt: skip
+    found = [np.zeros((0, 5)), np.array([[0.0, 0, 9, 9, 0.8]])]
+
+    def said(compute, classes):
+        metric, lines = VOCMetric(), []
+        metric.dataset_meta = dict(classes=classes, dataset_type=folder)
+        monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda record: lines.append(record.getMessage()))
+        assert compute(metric, [(truth, found)])['mAP'] == 1
+        assert metric.dataset_meta['dataset_type'] == folder
+        return ' '.join(lines)
+
+    assert ('aeroplane' in said(original, ('cell', 'cut'))) == (folder == 'VOC2007')  # the fault
+    assert 'voc_class_names' in compat.apply()
+    assert 'cell' in said(VOCMetric.compute_metrics, ('cell', 'cut'))
+    assert 'aeroplane' not in said(VOCMetric.compute_metrics, ('cell', 'cut'))
+
+
 def test_an_entry_for_other_versions_does_nothing(monkeypatch):
     monkeypatch.setattr(compat, 'installed', lambda name: compat.Version('9.0'))
     assert not compat.ssd_head_loss_cls()
+    assert not compat.voc_class_names()
     assert not compat.init_dist_without_gpu()
+    assert not compat.mmengine_local_put()
+    assert not compat.mmengine_load_url()
 
 
 def test_mmengine_alone_cannot_load_its_log_buffers(tmp_path):
@@ -41,6 +71,43 @@ import refconv_mm
 assert torch.load({str(tmp_path / 'x.pth')!r})['hub'].mean() == 1.5
 """
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+
+
+def test_mmengine_alone_leaves_half_a_file_where_it_cannot_write(tmp_path):
+    """In a process of its own, whose files may have 1,000 bytes."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from mmengine.fileio import LocalBackend
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path({str(tmp_path / 'x.pth')!r})
+
+def left():
+    path.write_bytes(b'old')
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        LocalBackend().put(b'new' * 1000, str(path))
+    except OSError as error:
+        assert 'File too large' in str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    return path.read_bytes()
+
+if left() == b'old':
+    raise SystemExit('mmengine writes whole files now: the entry can go')
+import refconv_mm
+assert left() == b'old'
+assert list(path.parent.iterdir()) == [path]
+"""
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+
+
+def test_mmengine_alone_unpickles_downloads():
+    """The default of torch.hub, which mmengine does not change; tests/faults/test_damage.py downloads such a file."""
+    assert inspect.signature(load_state_dict_from_url).parameters['weights_only'].default is False
+    script = 'from mmengine.runner import checkpoint; from torch import hub; ' \
+        'assert checkpoint.load_url is hub.load_state_dict_from_url, "the entry can go"'  # fmt: skip
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+    assert compat.mmengine_load_url()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows where there is no GPU')

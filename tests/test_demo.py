@@ -15,7 +15,10 @@ def test_it_ends_with_a_table_and_two_figures(tmp_path, monkeypatch):
     trained, inference = (list(table.columns[i].cells) for i in (3, 4))
     assert len(set(trained[:4])) == len(set(trained[4:])) == 1  # refocusing trains as many parameters as its control
     assert len(set(inference[:3])) == 1
-    assert 'refocused, fused' in (tmp_path / 'demo.txt').read_text()
+    text = (tmp_path / 'demo.txt').read_text()
+    assert 'refocused, fused' in text
+    detection, segmentation = (task.scores['refocused'] - task.scores['control'] for task in demo.TASKS)
+    assert f'minus control is {detection:+.1f} mAP and {segmentation:+.1f} mIoU' in ' '.join(text.split())
     for task in demo.TASKS:
         assert (tmp_path / f'{task.stem}.png').stat().st_size > 10_000
         assert (tmp_path / task.stem / 'refocused' / 'fused.pth').is_file()

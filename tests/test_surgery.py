@@ -1,11 +1,13 @@
 import copy
+import io
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm.surgery import named_refconvs
+from refconv_mm.surgery import Report, Row, named_refconvs
 
 
 def net() -> nn.Sequential:
@@ -23,6 +25,17 @@ def mark(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     for _, layer in named_refconvs(model):
         layer.trained.data.copy_(torch.randn(layer.trained.shape, generator=generator) * 0.1)
+
+
+def test_the_report_fits_80_columns_and_its_names_differ():
+    names = [f'backbone.layers.{i}.blocks.0.attention.convolution.conv' for i in range(9)]
+    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'update', 11520, 11520) for name in names]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Report('fuse', rows).table(80))
+    lines = console.export_text().splitlines()
+    shown = [line.split()[0] for line in lines if '3x3 1280->1280' in line]
+    assert len(set(shown)) == 9, lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_refocus_keeps_keys_values_dtype_mode_and_function():

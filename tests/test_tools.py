@@ -40,15 +40,24 @@ def test_train_fuse_test_a_detector(voc, tmp_path):
     """The whole procedure in three commands, each in its own process."""
     config, work_dir = tmp_path / 'ssdlite.py', tmp_path / 'work'
     cfg = detector(voc, work_dir, iters=2)
-    cfg.log_level = 'INFO'
+    cfg.log_level, cfg.train_cfg.val_interval = 'INFO', 1
     cfg.dump(config)
     start = random_checkpoint(cfg, tmp_path / 'start.pth')
     trained = run('tools/train.py', config, '--init', start, '--work-dir', work_dir)
     said = trained.stdout + trained.stderr
-    assert 'its kernels become the bases' in said
-    assert 'fills 52 of 52 kernels of the backbone' in said
-    assert 'RefConv: 18 layers' in said
-    assert 'SGD with clipped gradients' in ' '.join(said.split())
+    words = ' '.join(said.split())
+    assert 'its kernels become the bases' in words
+    assert 'fills 52 of 52 kernels of the backbone' in words
+    assert 'RefConvHook: 18 RefConv layers' in words
+    assert 'SGD with clipped gradients' in words
+    assert len(said.splitlines()) < 25, said  # the log file has the rest: config, environment, every parameter
+    assert re.search(r'step +mAP +AP50 +turned ° +disc +square +triangle', said)
+    log = next(work_dir.glob('*/*.log')).read_text()
+    assert 'RefConv: 18 layers' in log
+    assert len(log.splitlines()) > 500
+    assert 'aeroplane' not in log
+    assert re.search(r'Iter\(val\).*turned: 0\.0*[1-9]', log)
+    assert (work_dir / 'curves.png').is_file()
     run('tools/fuse.py', config, work_dir / 'iter_2.pth')
     out = work_dir / 'iter_2_fused'
     by_hook, by_tool = (read_checkpoint(d / 'fused.pth')['state_dict'] for d in (work_dir, out))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import add_force
+from ..console import print_markdown
 from ..files import check_free, write_whole
 from .common.options import Analysis, add_options, read_options
 from .common.sources import SOURCES, parts_file
@@ -57,7 +58,7 @@ def run(args: Namespace, command: str) -> list[Path]:
     check_unwritten(analysis, out_dir, args.force)
     results = SOURCES[analysis.source].measure(analysis, options, args, out_dir)
     written, text = write(analysis, results, out_dir, command)
-    print(text)
+    print_markdown(text)
     for path in written:
         print(f'wrote {path}')
     return written
@@ -101,6 +102,8 @@ def write(analysis: Analysis, results: Mapping[str, Any], out_dir: Path, command
     head = [f'# {analysis.title}', f'`{command}`']
     if checkpoints := results.get('checkpoints'):
         head.append('\n'.join(f'- {each["name"]}: {each["path"]}, {each["what"]}' for each in checkpoints))
+    if 'about' in results:
+        head.append(results['about'])
     texts = {
         f'{analysis.name}.md': '\n\n'.join([*head, *first, *rest]) + '\n',
         f'{analysis.name}.json': json.dumps(for_json(results), indent=1, allow_nan=False) + '\n',

@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmengine.registry import OPTIMIZERS, Registry
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..compat import unpickling_problem
 from ..data.classes import why_empty
 from ..errors import DataError
 
@@ -39,26 +41,31 @@ def explain(error: BaseException) -> str | None:
         None for a fault of the code, whose traceback helps to find it.
     """
     if isinstance(error, DataError):  # from a DataLoader's worker with the worker's traceback as its text
-        lines = str(error).strip().splitlines()
-        return next((line.partition('DataError: ')[2] for line in reversed(lines) if 'DataError: ' in line), lines[-1])
-    for_users, explained = is_for_users(error), _explain_config(error)
-    if for_users or isinstance(error, OSError):
-        return explained or str(error)
-    return explained
+        return str(error).rpartition('DataError: ')[2].strip()
+    if isinstance(error, KeyboardInterrupt):
+        return None
+    if isinstance(error, UnpicklingError):
+        return f'a checkpoint {unpickling_problem(error)}'
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FileNotFoundError):
+        return f'{error.filename}: {error.strerror}' if error.filename else error.strerror  # a disk or a permission
+    explained = _explain_config(error)
+    return explained or (str(error) if is_for_users(error) or isinstance(error, OSError) else None)
 
 
 def is_for_users(error: BaseException) -> bool:
-    """Whether an error's message is all that a user needs.
-
-    It is if a file would be overwritten, or if a `raise` of this package raised the error or one that led to it.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
+    """Whether an error's message is all that a user needs: this package raised it, or one that led to it."""
+    for cause in chain(error):
         for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
             if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
                 return True
-        cause = cause.__cause__ or cause.__context__
     return False
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _explain_config(error: BaseException) -> str | None:
@@ -86,9 +93,8 @@ def _explain_config(error: BaseException) -> str | None:
 
 def _frames(error: BaseException) -> Iterator[FrameType]:
     """The frames of an error, and of those that led to it, the outermost first."""
-    yield from (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    if cause := error.__cause__ or error.__context__:
-        yield from _frames(cause)
+    for cause in chain(error):
+        yield from (frame for frame, _ in traceback.walk_tb(cause.__traceback__))
 
 
 def _text(error: BaseException, frames: list[FrameType]) -> str:

@@ -32,7 +32,8 @@ def run(args: Namespace) -> None:
     shape = arguments.shape_of(args)
     fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, fold_bn=args.fold_bn, source=str(path), shape=shape)
     written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
-    log_console().print(fused.report.table())
+    console = log_console()
+    console.print(fused.report.table(console.width))
     print(f'{fused.weights} weights; {fused.comparison}')
     for file in written:
         print(f'wrote {file}')

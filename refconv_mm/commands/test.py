@@ -14,6 +14,7 @@ from rich import print as rich_print
 from rich.table import Table
 
 from .. import arguments
+from ..class_scores import ClassScores
 from ..files import write_json
 from ..onnx_runner import runner_for_test
 from ..runners import leave_process_group
@@ -32,11 +33,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Tests and prints the metrics."""
     cfg = open_run_config(args)
-    runner, what = runner_for_test(cfg, args.checkpoint, args.ema, args.trust)
+    runner, what = runner_for_test(cfg, args.checkpoint, args.ema, args.trust, quiet=True)
+    scores = ClassScores.of(runner.logger, runner.test_loop.dataloader.dataset)
     metrics = runner.test()
     if is_main_process():
         print(f'{args.checkpoint}: {what}')
-        rich_print(metrics_table(metrics))
+        rich_print(metrics_table({**metrics, **scores.take()}))
         if args.out:
             write_json(Path(args.out), metrics)
     leave_process_group()

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import argparse
 import copy
-import fcntl
-import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from ..checkpoint import as_plain, read_checkpoint
+from .. import compat
+from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
-from ..errors import CheckpointError, DivergedError
-from ..files import read_json, write_json, write_text, write_whole
+from ..curves import read_curve
+from ..errors import BusyError, DivergedError
+from ..files import read_json, write_json, write_text
 from ..hooks import FiniteHook, StartHook
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
-from ..run_settings import set_init, set_resume
+from ..lock import only_one
+from ..run_settings import latest_checkpoint, set_init, set_resume
 from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
@@ -34,18 +33,6 @@ from .seeding import seed_data
 from .steps_hook import SECONDS, StepsHook
 
 BUSY = 75  # exit code: another process does this run
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Locks a run for this process; exits with `BUSY` if another process has locked it."""
-    with open(folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f'another process does the run in {folder}', file=sys.stderr)
-            sys.exit(BUSY)
-        yield
 
 
 def complete_run(folder: Path) -> None:
@@ -125,29 +112,16 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     )
 
 
-def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The newest complete checkpoint; mmengine's own record can name one that a kill left incomplete or removed."""
-    for path in sorted(work_dir.glob('*.pth'), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            read_checkpoint(path)
-        except CheckpointError:
-            path.unlink()
-        else:
-            return path
-    return None
-
-
 def fuse_run(cfg: Config, folder: Path) -> None:
     """Writes the plain checkpoint and its config."""
     last = latest_checkpoint(folder / 'train')
     if last is None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
     plain = as_plain(cfg, read_checkpoint(last), source=str(last))
-    plain_cfg = without_run(plain_config(plain.cfg))
-    meta = dict(refconv=dict(fused=plain.fused, source=str(last)), cfg=plain_cfg.pretty_text)
-    checkpoint = dict(state_dict=plain.state_dict, meta=meta)
-    write_whole(folder / 'fused.pth', lambda temporary: torch.save(checkpoint, temporary))
-    write_text(folder / 'fused.py', meta['cfg'])
+    text = compat.runs_alone(without_run(plain_config(plain.cfg)).pretty_text)
+    meta = dict(refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers), cfg=text)
+    write_checkpoint(folder / 'fused.pth', dict(state_dict=plain.state_dict, meta=meta))
+    write_text(folder / 'fused.py', text)
 
 
 def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
@@ -164,23 +138,16 @@ def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
     return {split: metrics} if own else dict(val=metrics, test=metrics)
 
 
-def read_curve(work_dir: Path) -> list[dict[str, Any]]:
-    """The logged losses and validations by step; of a step that was done twice, the last."""
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            kept = {key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory', 'iter')}
-            rows[int(row.get('step', 0)), 'loss' in row] = kept
-    return [rows[key] for key in sorted(rows)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
     folder = parser.parse_args().folder
-    with only_one(folder):
-        complete_run(folder)
+    try:
+        with only_one(folder):
+            complete_run(folder)
+    except BusyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(BUSY)
 
 
 if __name__ == '__main__':

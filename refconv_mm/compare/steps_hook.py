@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..files import write_json
-from .seeding import derived_seed, seed_all
+from ..seeds import derived_seed, seed_all
 
 SECONDS = 'train_seconds'
 

@@ -16,11 +16,17 @@ from torch import nn
 
 from .. import compat
 from ..checkpoint import fuse_checkpoint, write_fused
+from ..conv_types import pad_as_replaced
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
+from ..targets import named_convs, note_on, why_not
+from ..turning import turned_so_far
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
 from .start_hook import StartHook
+
+# Degrees by which the kernels have turned, as mmengine's message hub knows them.
+TURNED = 'val/turned'
 
 
 @HOOKS.register_module()
@@ -33,6 +39,7 @@ class RefConvHook(Hook):
     - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
     - It adds StartHook and FiniteHook, unless the config has them.
+    - At each validation the log gets `turned`, the degrees by which the kernels have turned so far.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
@@ -49,6 +56,11 @@ class RefConvHook(Hook):
     def before_run(self, runner: Runner) -> None:
         compat.apply()
         add_guards(runner)
+        if changed := pad_as_replaced(bare(runner.model)):
+            runner.logger.info(
+                f'RefConvHook: {len(changed)} layers (first: {changed[0]}) pad as Conv2dAdaptivePadding, which '
+                'conv_cfg replaces in this backbone'
+            )
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -63,8 +75,9 @@ class RefConvHook(Hook):
         layers = named_refconvs(model)
         if not layers:
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Does the backbone get conv_cfg, and does it have kernels '
-                'larger than 1x1? (Remove the hook for a plain run.)'
+                'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '
+                "of at least map_k? type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove "
+                'the hook for a plain run.)'
             )
         known = {id(p) for group in _param_groups(runner) for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
@@ -73,8 +86,13 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in optim_wrappers(runner)))
-        runner.logger.info(f'RefConvHook\n{report}')
+        means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in optim_wrappers(runner))
+        report.note = '; '.join(filter(None, [report.note, *means]))
+        runner.logger.info(
+            f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
+            f'({report.params_before:,} in a plain run); {report.note}'
+        )
+        runner.logger.info(f'The layers that RefConvHook checked:\n{report}')
 
     def after_train(self, runner: Runner) -> None:
         if not self.fuse_after_train or not is_main_process():
@@ -111,6 +129,10 @@ class RefConvHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'validates')
+        degrees = turned_so_far(bare(runner.model))
+        if degrees is not None:
+            # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
+            runner.message_hub.update_scalar(TURNED, degrees)
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')
@@ -181,7 +203,10 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
 
 def training_report(model: nn.Module) -> Report:
     """The report of a refocused model, compared with plain fine-tuning of the same layers."""
-    report = Report('RefConv')
+    report = Report('RefConv', note=note_on(model))
+    for name, (conv, _) in named_convs(model).items():
+        if isinstance(conv, RefConv2d) and not conv.is_refocused:
+            report.skipped[name] = why_not(conv) or ''
     report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
     plain_params, plain_bytes = report.params_after, report.bytes_after
     for name, layer in named_refconvs(model):

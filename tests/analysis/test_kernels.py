@@ -42,12 +42,12 @@ def test_only_convolutions_larger_than_1x1_are_taken():
 def test_checkpoints_are_matched_and_named(save):
     one, two = torch.randn(4, 1, 3, 3), torch.randn(4, 3, 3, 3)
     paths = [save('plain', state(a=one, b=two)), save('fused', state(b=two, a=one), dict(refconv=dict(fused=True)))]
-    first, second = K.gather(paths)
+    (first, second), _ = K.gather(paths)
     assert (first.name, second.name) == ('plain', 'fused')
     assert list(first.kernels) == ['a', 'b']
     assert second.what.startswith('fused from')
-    assert list(K.gather(paths, include=['*'], exclude=['b'])[1].kernels) == ['a']
-    assert [each.name for each in K.gather(paths, 'before, after')] == ['before', 'after']
+    assert list(K.gather(paths, include=['*'], exclude=['b'])[0][1].kernels) == ['a']
+    assert [each.name for each in K.gather(paths, 'before, after')[0]] == ['before', 'after']
 
 
 def test_what_does_not_match_is_named(save, tmp_path):
@@ -109,3 +109,23 @@ def test_samples_are_seeded_and_whole_where_they_can_be():
     assert not torch.equal(drawn, layers.sample(100, 8, 1))
     assert len(drawn.unique()) == 8
     assert torch.equal(drawn, drawn.sort().values)
+
+
+def test_the_layers_that_were_refocused_are_the_default(tmp_path):
+    """Heads that were never refocused would drown what refocusing did."""
+    kernel = torch.randn(4, 1, 3, 3)
+    tensors = {f'{name}.weight': kernel for name in ('backbone.a', 'backbone.b[0]', 'head.c')}
+    record = dict(refconv=dict(fused=True, layers=['backbone.a', 'backbone.b[0]']))
+    paths = [str(tmp_path / name) for name in ('before.pth', 'fused.pth')]
+    for path, meta in zip(paths, (dict(), record), strict=True):
+        torch.save(dict(state_dict=tensors, meta=meta), path)
+    sets, about = K.gather(paths)
+    assert [list(each.kernels) for each in sets] == 2 * [['backbone.a', 'backbone.b[0]']]
+    assert about.startswith('About 2 of the 3 layers')
+    assert 'were refocused' in about
+    sets, about = K.gather(paths, include=['*'])
+    assert len(sets[0].kernels) == 3
+    assert '--include' in about
+    sets, about = K.gather(paths[:1])  # nothing tells
+    assert len(sets[0].kernels) == 3
+    assert 'no config or checkpoint tells' in about

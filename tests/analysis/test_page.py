@@ -72,7 +72,7 @@ def made(tmp_path_factory) -> Path:
     results = {}
     for name in (each for each in ANALYSES if analysis_of(each).source == 'kernels'):
         analysis = analysis_of(name)
-        results[name] = analysis.module('measure').measure(gather(paths), analysis.options())
+        results[name] = analysis.module('measure').measure(gather(paths)[0], analysis.options())
     options, nets = LandscapeOptions(directions=2, points=5, grid=0), []
     for i, (name, path) in enumerate(zip(NAMES, paths, strict=True), start=1):
         lines = [[0.1 + i * k * t * t for t in options.distances(options.points)] for k in (1, 2)]

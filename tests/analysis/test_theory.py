@@ -8,11 +8,12 @@ import torch
 
 from refconv_mm import functional as RF
 from refconv_mm.analysis.common.kernels import KernelSet
-from refconv_mm.analysis.common.layers import layer_settings, turned, without_scaling
+from refconv_mm.analysis.common.layers import layer_settings, without_scaling
 from refconv_mm.analysis.theory import TheoryOptions
 from refconv_mm.analysis.theory import measure as T
 from refconv_mm.analysis.theory.report import report
 from refconv_mm.layer import RefConv2d
+from refconv_mm.turning import turned
 
 from ..test_tools import tool  # noqa: F401
 

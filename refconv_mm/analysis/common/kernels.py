@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from ...arguments import open_config
 from ...checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
+from ...config import is_refocused_config
 from ...stored import layer_of
+from .layers import settings_of
 from .text import some
 from .weights import names_of
 
@@ -34,6 +37,7 @@ class KernelSet:
         kernels: by layer, in the order of the state dict; `(O, I/g, KH, KW)`, as a plain convolution holds them.
         bases: the frozen kernels of a refocused checkpoint; empty for others.
         folded_bn: whether batch norm is folded into the kernels.
+        refocused: the layers that were refocused, as far as the checkpoint or its config tells.
     """
 
     name: str
@@ -42,6 +46,7 @@ class KernelSet:
     kernels: dict[str, Tensor]
     bases: dict[str, Tensor] = field(default_factory=dict)
     folded_bn: bool = False
+    refocused: tuple[str, ...] = ()
 
     @property
     def record(self) -> dict[str, str]:
@@ -78,6 +83,7 @@ def read_kernels(path: str | Path, name: str, cfg: Config | None = None, trust: 
     bases: dict[str, Tensor] = {}
     record = checkpoint['meta'].get('refconv') or {}
     what, folded = f'plain ({weights} weights)', bool(record.get('folded_bn'))
+    refocused = tuple(record.get('layers') or ())
     if is_refocused_state(state):
         if cfg is None:
             raise ValueError(
@@ -87,7 +93,7 @@ def read_kernels(path: str | Path, name: str, cfg: Config | None = None, trust: 
         mapped = [layer_of(key) for key in state]
         bases = {layer: kernel for layer, kernel in kernels_of(state).items() if layer in mapped}
         plain = as_plain(cfg, checkpoint, source=str(path))
-        state, what, folded = plain.state_dict, plain.what, plain.folded_bn
+        state, what, folded, refocused = plain.state_dict, plain.what, plain.folded_bn, tuple(plain.layers)
     elif record.get('fused'):
         what = f'fused from {record.get("source")}'
     kernels = kernels_of(state)
@@ -95,7 +101,7 @@ def read_kernels(path: str | Path, name: str, cfg: Config | None = None, trust: 
         raise ValueError(f'{path} has no convolution kernel larger than 1x1 (4-d tensors under "<layer>.weight")')
     if bad := [layer for layer, kernel in kernels.items() if not torch.isfinite(kernel).all()]:
         raise ValueError(f'{path}: kernels that are not finite, so training had failed: {some(bad)}')
-    return KernelSet(name, str(path), what, kernels, bases, folded)
+    return KernelSet(name, str(path), what, kernels, bases, folded, refocused)
 
 
 def choose(kernels: KernelSet, include: Sequence[str] = ('*',), exclude: Sequence[str] = ()) -> KernelSet:
@@ -114,6 +120,23 @@ def choose(kernels: KernelSet, include: Sequence[str] = ('*',), exclude: Sequenc
         )
     chosen, bases = ({k: v for k, v in part.items() if k in left} for part in (kernels.kernels, kernels.bases))
     return replace(kernels, kernels=chosen, bases=bases)
+
+
+def refocused_layers(sets: Sequence[KernelSet], cfg: Config | None = None) -> list[str]:
+    """The layers that were refocused in any of the checkpoints, by the config or by their own records."""
+    if cfg is not None and is_refocused_config(cfg):
+        return list(settings_of(cfg))
+    return list(dict.fromkeys(name for each in sets for name in each.refocused))
+
+
+def about(chosen: KernelSet, whole: KernelSet, layers: Sequence[str], asked: bool) -> str:
+    """Which layers of a set an analysis is about, in a sentence."""
+    share = f'{len(chosen.kernels)} of the {len(whole.kernels)} layers with kernels larger than 1x1'
+    if asked:
+        return f'About {share}: those that --include and --exclude leave.'
+    if layers:
+        return f'About {share}: those that were refocused. Others did not train by the method; --include adds them.'
+    return f'About {share}: no config or checkpoint tells which were refocused.'
 
 
 def check_match(sets: Sequence[KernelSet]) -> None:
@@ -178,17 +201,21 @@ def align(sets: Sequence[KernelSet]) -> list[tuple[str, list[Tensor | None]]]:
 
 
 def gather(
-    paths: Sequence[str], names: str | None = None, config: str | None = None, include: Sequence[str] = ('*',),
+    paths: Sequence[str], names: str | None = None, config: str | None = None, include: Sequence[str] | None = None,
     exclude: Sequence[str] = (), trust: bool = False, match: bool = True,
-) -> list[KernelSet]:  # fmt: skip
+) -> tuple[list[KernelSet], str]:  # fmt: skip
     """Reads checkpoints and matches their layers.
 
     Args:
         paths: the first is what the others are compared with.
         names: their names, separated by commas; by default the files', without suffix.
         config: of those that are refocused.
-        include, exclude: globs on layer names; `*` also crosses dots.
+        include, exclude: globs on layer names; `*` also crosses dots. Without `include`, the layers that were
+            refocused, if the config or a checkpoint tells, else all.
         match: False takes nets of any kind, whose layers differ.
+
+    Returns:
+        The sets, and a sentence that says which layers they have.
 
     Raises:
         FileNotFoundError: no such file.
@@ -197,8 +224,12 @@ def gather(
     """
     called = names_of(paths, names)
     cfg = open_config(config) if config else None
-    sets = [
-        choose(read_kernels(path, name, cfg, trust), include, exclude) for path, name in zip(paths, called, strict=True)
-    ]
+    whole = [read_kernels(path, name, cfg, trust) for path, name in zip(paths, called, strict=True)]
+    layers = [] if include else refocused_layers(whole, cfg)
+    sets = []
+    for each in whole:
+        # Of nets side by side, one of another kind may have none of these layers.
+        known = layers if match or set(layers) & set(each.kernels) else []
+        sets.append(choose(each, include or [escape(name) for name in known] or ['*'], exclude))
     check_match(sets) if match else check_folding(sets)
-    return sets
+    return sets, about(sets[0], whole[0], layers, bool(include or exclude))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor
 
@@ -75,10 +74,3 @@ def without_scaling(before: Tensor, after: Tensor) -> tuple[Tensor, float, float
     energy = update.square().sum().item()
     share = factor**2 * start.square().sum().item() / energy if energy else 0.0
     return after.detach().double() - factor * start, factor, share
-
-
-def turned(before: Tensor, after: Tensor) -> float:
-    """By how many degrees the slices of a kernel turned, the median: all that batch norm sees of a depthwise one."""
-    one, other = (F.normalize(kernel.detach().double().flatten(0, 1).flatten(1)) for kernel in (before, after))
-    # Not from the cosine, which near 1 has no digits left.
-    return torch.rad2deg(2 * torch.atan2((one - other).norm(dim=1), (one + other).norm(dim=1))).median().item()

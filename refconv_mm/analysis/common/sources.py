@@ -56,14 +56,17 @@ def _add_checkpoints(parser: ArgumentParser) -> None:
 def _add_kernels(parser: ArgumentParser) -> None:
     _add_checkpoints(parser)
     parser.add_argument('--config', help='of the refocused ones')
-    parser.add_argument('--include', nargs='+', default=['*'], metavar='GLOB', help='layers by name')
+    parser.add_argument(
+        '--include', nargs='+', metavar='GLOB',
+        help='layers by name (default: those that were refocused, if a config or checkpoint tells, else all)',
+    )  # fmt: skip
     parser.add_argument('--exclude', nargs='+', default=[], metavar='GLOB')
 
 
 def _measure_kernels(analysis: Analysis, options: Any, args: Namespace, out_dir: Path) -> Results:
     match = not getattr(options, 'unmatched', False)
-    sets = gather(args.checkpoints, args.names, args.config, args.include, args.exclude, args.trust, match)
-    return analysis.module('measure').measure(sets, options)
+    sets, about = gather(args.checkpoints, args.names, args.config, args.include, args.exclude, args.trust, match)
+    return dict(analysis.module('measure').measure(sets, options), about=about)
 
 
 def _add_task(parser: ArgumentParser) -> None:

@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..common.look import GREY, MAP, depth_axis, depth_width, draw_map, finish, no_ticks, short_names, style
+from ...console import label_names, shorten
+from ..common.look import (
+    GREY,
+    MAP,
+    depth_axis,
+    depth_width,
+    draw_changes,
+    draw_map,
+    finish,
+    no_ticks,
+    style,
+)
 from .measure import REGIONS
 
 ACROSS = 9  # layers in a line of the figure of layers
@@ -25,7 +36,7 @@ def draw_net(results: Mapping[str, Any]) -> Figure:
     names = [each['name'] for each in results['checkpoints']]
     sizes, columns = list(results['net']), 2 * len(names) - 1
     heights = [2.4 * len(sizes), 6.6]
-    width = max(2.1 * columns, depth_width(results['layers'], 6))
+    width = max(2.1 * columns, min(20, (1 + (len(names) > 1)) * depth_width(results['layers'], 6)))
     figure = plt.figure(figsize=(width, sum(heights)), layout='constrained')
     parts: Any = figure.subfigures(2, 1, height_ratios=heights)
     upper, lower = parts
@@ -33,15 +44,19 @@ def draw_net(results: Mapping[str, Any]) -> Figure:
         maps = {name: np.array(results['net'][size][name]['layer']['map']) for name in names}
         _draw_maps(line, maps, f'{size}, mean of {results["net"][size][names[0]]["layers"]} layers')
     upper.suptitle('mean |w| at each position (1: even), and what changed', fontsize=10)
-    lines = lower.subplots(len(REGIONS), 1, sharex=True)
-    for axes, region in zip(lines, REGIONS, strict=True):
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=':')
-        for i, name in enumerate(names):
-            axes.plot([row['values'][name]['layer'][region]['relative'] for row in results['layers']],
-                      label=name, **style(i))  # fmt: skip
-        finish(axes, f'{region}: mean |w| (1: as in an even kernel)')
-    depth_axis(lines[-1], [row['layer'] for row in results['layers']])
-    lower.legend(*lines[0].get_legend_handles_labels(), loc='outside upper center', ncols=len(names), fontsize=9)
+    rows = results['layers']
+    panels = lower.subplots(len(REGIONS), 2 if len(names) > 1 else 1, sharex=True, squeeze=False)
+    for line, region in zip(panels, REGIONS, strict=True):
+        values = [[row['values'][name]['layer'][region]['relative'] for name in names] for row in rows]
+        line[0].axhline(1, color=GREY, linewidth=0.8, linestyle=':')
+        line[0].plot([row[0] for row in values], label=names[0], **style(0))
+        finish(line[0], f'{region}: mean |w| (1: as in an even kernel)')
+        for axes in line[1:]:
+            draw_changes(axes, values, names, region)
+    for axes in panels[-1]:
+        depth_axis(axes, [row['layer'] for row in rows])
+    for axes in panels[0]:
+        axes.legend(fontsize=8, ncols=4)
     return figure
 
 
@@ -49,14 +64,14 @@ def _draw_maps(line: Sequence[Any], maps: Mapping[str, np.ndarray], label: str) 
     """A row of panels: every checkpoint's map, then the differences of the others from the first."""
     first, names = next(iter(maps.values())), list(maps)
     top = max(values.max() for values in maps.values())
-    changes = {f'{name} - {names[0]}': maps[name] - first for name in names[1:]}
+    changes = {f'{shorten(name, 13)} - {shorten(names[0], 13)}': maps[name] - first for name in names[1:]}
     reach = max([abs(change).max() for change in changes.values()] + [0.05])  # less than that should look like nothing
-    for axes, (title, values) in zip(line, {**maps, **changes}.items(), strict=True):
+    for axes, (title, values) in zip(line, [*maps.items(), *changes.items()], strict=True):
         if title in changes:
             draw_map(axes, values, -reach, reach, 'PuOr_r', '{:+.2f}')
         else:
             draw_map(axes, values, 0, top)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(shorten(title, 29), fontsize=9)
     line[0].set_ylabel(label, fontsize=8)
 
 
@@ -68,17 +83,17 @@ def draw_layers(results: Mapping[str, Any]) -> Figure:
     size = (1.25 * across + 1, (1.2 * len(names) + 0.35) * blocks + 0.6)
     figure, panels = plt.subplots(blocks * len(names), across, figsize=size, squeeze=False, layout='constrained')
     top = max(np.max(row['values'][name]['layer']['map']) for row in layers for name in names)
-    for place, (row, label) in enumerate(zip(layers, short_names([row['layer'] for row in layers]), strict=True)):
+    for place, (row, label) in enumerate(zip(layers, label_names([row['layer'] for row in layers], 18), strict=True)):
         for i, name in enumerate(names):
             axes = panels[place // across * len(names) + i, place % across]
             image = axes.imshow(row['values'][name]['layer']['map'], cmap=MAP, vmin=0, vmax=top)
             if i == 0:
-                axes.set_title(label if len(label) <= 18 else f'...{label[-15:]}', fontsize=7)
+                axes.set_title(label, fontsize=7)
             if place % across == 0:
                 axes.set_ylabel(name, fontsize=8)
     for axes in panels.flat:
         no_ticks(axes)
         axes.set_frame_on(bool(axes.images))
     figure.colorbar(image, ax=panels, shrink=0.6, pad=0.02).ax.tick_params(labelsize=7)
-    figure.suptitle('mean |w| at each position, layer by layer (1: even)', fontsize=10)
+    figure.suptitle('mean |w| at each position, layer by layer (1: even)', fontsize=10, wrap=True)
     return figure

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..common.look import GREY, depth_axis, depth_width, draw_map, finish, style
+from ..common.look import GREY, depth_axis, depth_width, draw_map, finish, fit_most, style
 from ..common.text import short
 
 TITLES = dict(
@@ -75,6 +75,8 @@ def draw_prediction(results: Mapping[str, Any]) -> Figure:
             values = [(row['after'][name] or {}).get(m) for row in layers]
             label = f'{name}: mean {short(results["mean"][name][m]["mean"])}'
             axes.plot([np.nan if value is None else value for value in values], label=label, **style(i))
+        if m == 'exponent':
+            fit_most(axes, [(row['after'][name] or {}).get(m) for row in layers for name in names])
         finish(axes, title)
         axes.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
     depth_axis(panels[-1], [row['layer'] for row in layers])

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ... import functional as RF
 from ...arguments import open_config
+from ...turning import turned
 from ..common.errors import mean_and_error
 from ..common.kernels import KernelSet
-from ..common.layers import describe, layer_settings, sample, settings_of, turned, without_scaling
+from ..common.layers import describe, layer_settings, sample, settings_of, without_scaling
 from ..common.text import some
 from . import TheoryOptions
 

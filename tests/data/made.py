@@ -1,0 +1,85 @@
+"""Made data in other layouts than VOC and Cityscapes, written from the records of these."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from refconv_mm.data.layouts import Layout, Record
+from refconv_mm.data.layouts.base import loaded_size
+
+
+def size_of(record: Record) -> tuple[int, int]:
+    size = loaded_size(record.image)
+    assert size
+    return size
+
+
+def write_coco(layout: Layout, root: Path) -> Path:
+    """`annotations/instances_SPLIT.json` and the folder SPLIT of images."""
+    (root / 'annotations').mkdir(parents=True)
+    # Numbered as COCO does: not from 0, and with gaps.
+    numbers = {name: 3 + 2 * i for i, name in enumerate(layout.classes)}
+    for split in layout.splits:
+        (root / split).mkdir()
+        images, boxes = [], []
+        for i, record in enumerate(layout.records(split), 100):
+            path, (width, height) = shutil.copy(record.image, root / split), size_of(record)
+            images.append(dict(id=i, file_name=Path(path).name, width=width, height=height))
+            for box in record.boxes:
+                x1, y1, x2, y2 = box.corners
+                size = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+                boxes.append(dict(id=len(boxes), image_id=i, category_id=numbers[box.label], **size))
+        categories = [dict(id=number, name=name) for name, number in numbers.items()]
+        content = dict(images=images, annotations=boxes, categories=categories)
+        (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+    return root
+
+
+def write_yolo(layout: Layout, root: Path) -> Path:
+    """`images/SPLIT`, `labels/SPLIT` and `data.yaml`."""
+    for split in layout.splits:
+        for kind in ('images', 'labels'):
+            (root / kind / split).mkdir(parents=True)
+        for record in layout.records(split):
+            image, (width, height) = Path(shutil.copy(record.image, root / 'images' / split)), size_of(record)
+            lines = []
+            for box in record.boxes:
+                x1, y1, x2, y2 = box.corners
+                values = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
+                lines.append(' '.join([str(layout.classes.index(box.label)), *(f'{value:.8f}' for value in values)]))
+            (root / 'labels' / split / f'{image.stem}.txt').write_text('\n'.join(lines) + '\n')
+    names = '\n'.join(f'  {i}: {name}' for i, name in enumerate(layout.classes))
+    splits = '\n'.join(f'{split}: images/{split}' for split in layout.splits)
+    (root / 'data.yaml').write_text(f'path: .\n{splits}\nnames:\n{names}\n')
+    return root
+
+
+def write_masks(layout: Layout, root: Path, classes: bool = True) -> Path:
+    """`images/SPLIT`, `masks/SPLIT` and, with `classes`, `classes.txt`."""
+    for split in layout.splits:
+        for kind in ('images', 'masks'):
+            (root / kind / split).mkdir(parents=True)
+        for i, record in enumerate(layout.records(split)):
+            shutil.copy(record.image, root / 'images' / split / f'{i:04d}.png')
+            shutil.copy(record.mask, root / 'masks' / split / f'{i:04d}.png')
+    if classes:
+        (root / 'classes.txt').write_text('\n'.join(layout.classes) + '\n')
+    return root
+
+
+def write_class_folders(root: Path, train: int = 8, val: int = 4, size: int = 32) -> Path:
+    """`train/CLASS/` and `val/CLASS/`: noise that is redder in one class than in the other."""
+    rng = np.random.default_rng(0)
+    for split, count in (('train', train), ('val', val)):
+        for name, red in (('blue', 0), ('red', 80)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 150, (size, size, 3), dtype=np.uint8)
+                pixels[..., 0] += red
+                Image.fromarray(pixels).save(root / split / name / f'{i:03d}.png')
+    return root
