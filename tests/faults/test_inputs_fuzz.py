@@ -130,6 +130,8 @@ tasks = dict(one=dict(config='refocused.py', baseline=dict(checkpoint='nowhere.p
 arms = dict(control=dict())
 seeds = [0]
 """
+# What follows every line of the tools that would run for minutes.
+LAST = dict(demo=['--out', f'/{"x" * 300}'], benchmark=['--only', 'nothing'], sweep=['--only', 'nothing'])
 TOOLS = [*commands.COMMANDS, 'demo', 'benchmark']
 
 
@@ -231,8 +233,7 @@ def fuzz(tool: str, things: list[str], count: int, tmp_path: Path, monkeypatch) 
     parser, ends, failures = parser_of(tool), Counter(), []
     for seed in range(count):
         words = words_of(parser, things, random.Random(f'{tool}{seed}'))
-        if tool in ('demo', 'benchmark'):  # what remains would run for minutes
-            words += ['--out', str(tmp_path / ('x' * 300))] if tool == 'demo' else ['--only', 'nothing']
+        words += LAST.get(tool, [])
         try:
             ends[end_of(tool, words, monkeypatch)] += 1
         except AssertionError as failure:

@@ -100,6 +100,10 @@ def test_every_tool_runs_without_a_network(city, tmp_path):
     without_network('tools/test.py', fused.with_suffix('.py'), fused, '--work-dir', tmp_path)
     without_network('tools/export_onnx.py', fused.with_suffix('.py'), fused, tmp_path / 'model.onnx')
     without_network('tools/check_data.py', tmp_path / 'seg.py')
+    without_network(
+        'tools/predict.py', fused.with_suffix('.py'), fused, city / 'leftImg8bit/val', '--out-dir', tmp_path / 'p'
+    )
+    without_network('tools/new.py', city, '--out', tmp_path / 'new')
     without_network('tools/analyse.py', 'redundancy', start, fused, '--out-dir', inside)
     without_network('tools/report.py', inside, '--out', tmp_path / 'report.html')
 
