@@ -8,6 +8,8 @@ VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
+# LOCKED=1: exactly the files of requirements/lock.txt, each checked by its hash (Linux x86_64, Python 3.11).
+LOCK := $(if $(LOCKED),--require-hashes --no-deps -r requirements/lock.txt)
 TORCH := $(shell sed -n 's/^torch==//p' requirements/torch.txt)
 
 DOCS := $(CURDIR)/.venv-docs
@@ -37,17 +39,17 @@ $(STAMPS)/venv:
 
 $(STAMPS)/torch: requirements/torch.txt | $(STAMPS)/venv
 	@echo '==> [2/5] torch $(TORCH) and build tools (1 to 5 minutes)'
-	@$(PIP) -r requirements/torch.txt
+	@$(PIP) $(or $(LOCK),-r requirements/torch.txt)
 	@touch $@
 
 $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh $(STAMPS)/torch
 	@echo '==> [3/5] mmcv $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores)'
-	@requirements/build_mmcv.sh $(VENV) $(MMCV)
+	@LOCKED=$(LOCKED) requirements/build_mmcv.sh $(VENV) $(MMCV)
 	@touch $@
 
 $(STAMPS)/openmmlab: requirements/openmmlab.txt requirements/dev.txt requirements/lint.txt $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH)
 	@echo '==> [4/5] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
-	@$(PIP) -r requirements/torch.txt -r requirements/openmmlab.txt -r requirements/dev.txt mmcv==$(MMCV)
+	@$(PIP) $(or $(LOCK),-r requirements/torch.txt -r requirements/openmmlab.txt -r requirements/dev.txt mmcv==$(MMCV))
 	@touch $@
 
 $(STAMPS)/project: setup.py refconv_mm/version.py $(STAMPS)/openmmlab

@@ -48,9 +48,16 @@ def add_force(parser: ArgumentParser, what: str) -> None:
     parser.add_argument('--force', action='store_true', help=f'overwrite {what}')
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
 def add_shape(parser: ArgumentParser, help: str) -> None:
     """`--shape H W`; :func:`shape_of` reads it."""
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help=f'{help} (default: test size)')
+    parser.add_argument('--shape', nargs=2, type=positive, metavar=('H', 'W'), help=f'{help} (default: test size)')
 
 
 def shape_of(args: Namespace) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from packaging.version import Version
 
+from .errors import DataError
 from .files import write_whole
 from .versions import installed
 
@@ -196,6 +197,32 @@ def init_dist_without_gpu() -> bool:
     return True
 
 
+def dataset_names_its_files() -> bool:
+    """mmengine 0.10: an error while a sample is read does not name its file, and a worker's error has no frames.
+
+    pillow says 'image file is truncated', for instance. The error becomes a DataError with the sample's files.
+    """
+    from mmengine.dataset import BaseDataset
+
+    have = installed('mmengine')
+    if have is None or have >= Version('0.11'):
+        return False
+    if not hasattr(BaseDataset.prepare_data, 'refconv_original'):
+        original = BaseDataset.prepare_data
+
+        def prepare_data(self: Any, idx: int) -> Any:
+            try:
+                return original(self, idx)
+            except Exception as error:
+                info = self.get_data_info(idx)
+                files = [str(info[key]) for key in ('img_path', 'seg_map_path', 'xml_path') if info.get(key)]
+                raise DataError(f'{" or ".join(files)}: {type(error).__name__}: {error}') from error
+
+        prepare_data.refconv_original = original  # type: ignore[attr-defined]
+        BaseDataset.prepare_data = prepare_data
+    return True
+
+
 ENTRIES = (
     ssd_head_loss_cls,
     voc_class_names,
@@ -203,6 +230,7 @@ ENTRIES = (
     mmengine_local_put,
     mmengine_load_url,
     init_dist_without_gpu,
+    dataset_names_its_files,
 )
 
 

@@ -34,7 +34,7 @@ class BusyError(ValueError):
 
 
 class DataError(ValueError):
-    """Arms of a comparison that did not see the same data."""
+    """A sample that cannot be read, or arms of a comparison that did not see the same data."""
 
 
 class DivergedError(ValueError):

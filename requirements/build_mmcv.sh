@@ -17,8 +17,10 @@ mkdir -p "$build"
 src=$build/mmcv-$version
 if [ ! -f "$src/.unpacked" ]; then
   rm -rf "$src"
-  "$python" -m pip download --quiet --no-deps --no-binary mmcv --no-build-isolation \
-    --dest "$build" "mmcv==$version"
+  what="mmcv==$version"
+  if [ -n "${LOCKED:-}" ]; then what="--require-hashes -r $(dirname "$0")/mmcv.txt"; fi
+  # shellcheck disable=SC2086  # the words of $what
+  "$python" -m pip download --quiet --no-deps --no-binary mmcv --no-build-isolation --dest "$build" $what
   tar -xzf "$build/mmcv-$version.tar.gz" -C "$build"
   touch "$src/.unpacked"
 fi

@@ -125,7 +125,10 @@ def test_a_refocused_backbone_trains_with_upstream_s_own_tool(city, tmp_path):
     cfg.default_hooks.refconv = dict(type='RefConvHook')
     cfg.load_from = str(random_checkpoint(cfg, tmp_path / 'start.pth'))
     cfg.dump(tmp_path / 'mit.py')
-    run(Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py', tmp_path / 'mit.py')
+    said = run(Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py', tmp_path / 'mit.py')
+    assert re.search(
+        rf'starts from\n  backbone: (\d+) of \1 parameters from {cfg.load_from}', said.stdout + said.stderr
+    )
     state = read_checkpoint(tmp_path / 'work' / 'iter_1.pth')['state_dict']
     assert any(key.startswith('backbone.layers') and key.endswith('.refocus') for key in state)
     assert (tmp_path / 'work' / 'fused.pth').is_file()

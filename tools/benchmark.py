@@ -16,7 +16,7 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '6')  # nothing; torch's profiler read
 import torch
 
 from refconv_mm.analysis.benchmark.suite import PARTS, run_suite
-from refconv_mm.arguments import open_config
+from refconv_mm.arguments import open_config, positive
 from refconv_mm.commands import run_tool
 
 SUITE = Path(__file__).parents[1] / 'configs' / 'benchmark' / 'suite.py'
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--only', nargs='+', default=[], metavar='MODEL', help='names in the suite')
     parser.add_argument('--parts', nargs='+', default=PARTS, choices=PARTS)
     parser.add_argument('--seconds', type=float, default=30, help='timed part of one case (default: %(default)s)')
-    parser.add_argument('--threads', type=int, help="threads to compute with (default: torch's)")
+    parser.add_argument('--threads', type=positive, help="threads to compute with (default: torch's)")
     parser.add_argument('--out-dir', default='work_dirs/benchmark')
 
 

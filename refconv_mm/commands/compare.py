@@ -9,6 +9,7 @@ import warnings
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ..arguments import positive
 from ..compare.executor import run_missing
 from ..compare.plan_file import read_plan
 from ..compare.plan_runs import PlanRuns
@@ -23,8 +24,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='tasks, arms or TASK/ARM')
     parser.add_argument('--steps', type=int, help='cut every training down to so many steps, for a trial')
     parser.add_argument('--no-tune', action='store_true', help='leave the tuning out, for a trial')
-    parser.add_argument('--jobs', type=int, default=1, help='runs at the same time (default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=1, help='threads of each (default: %(default)s)')
+    parser.add_argument('--jobs', type=positive, default=1, help='runs at the same time (default: %(default)s)')
+    parser.add_argument('--threads', type=positive, default=1, help='threads of each (default: %(default)s)')
     parser.add_argument('--out-dir', help='where everything goes (default: work_dirs/compare/<plan>)')
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument('--dry-run', action='store_true', help='only list what would run')

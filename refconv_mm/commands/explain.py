@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from ..compat import unpickling_problem
 from ..data.classes import why_empty
+from ..errors import DataError
 
 # Functions upstream that build a part from its config, which they get as an argument.
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,6 +40,8 @@ def explain(error: BaseException) -> str | None:
     Returns:
         None for a fault of the code, whose traceback helps to find it.
     """
+    if isinstance(error, DataError):  # from a DataLoader's worker with the worker's traceback as its text
+        return str(error).rpartition('DataError: ')[2].strip()
     if isinstance(error, KeyboardInterrupt):
         return None
     if isinstance(error, UnpicklingError):

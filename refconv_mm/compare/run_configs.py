@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
-from ..arguments import merge_options
+from ..arguments import merge_options, open_config
 from ..config import is_refocused_config
 from .plan import Arm, Budget, Plan, Point, Task, find_file
 from .speed import set_speed
@@ -24,7 +24,7 @@ _RUNNER = set(Runner.__init__.__annotations__) | {'param_scheduler', 'custom_imp
 
 @cache
 def _open(path: str) -> Config:
-    return get_config(path) if '::' in path else Config.fromfile(path)
+    return get_config(path) if '::' in path else open_config(path)
 
 
 def baseline_config(plan: Plan, task: Task, seed: int) -> Config:

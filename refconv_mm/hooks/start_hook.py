@@ -80,7 +80,7 @@ class StartHook(Hook):
         model = bare(runner.model)
         parts = [self._part(name, child) for name, child in model.named_children()]
         parts = [part for part in parts if part.sources or part.left]
-        runner.logger.info('this run starts from\n' + '\n'.join(f'  {part}' for part in parts))
+        runner.logger.info('refconv_mm: this run starts from\n' + '\n'.join(f'  {part}' for part in parts))
         check_class_count(model, getattr(runner.train_dataloader, 'dataset', None))
         if not any(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(model)):
             return

@@ -3,6 +3,7 @@
 import copy
 import io
 import random
+import re
 import shutil
 from collections import Counter
 from functools import cache
@@ -169,6 +170,23 @@ def test_names_with_brackets_are_printed_as_they_are():
     Console(file=out, width=120).print(findings_table([finding], {'train': 1}))
     assert '[/bold] data/1.jpg' in out.getvalue()
     assert '[red]' in out.getvalue()
+
+
+# -- trainings ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_training_that_cannot_read_a_sample_names_it(workers, city, tmp_path, capsys):
+    """pillow says that a label map is truncated and not which; a worker's error loses its frames."""
+    root = Path(shutil.copytree(city, tmp_path / 'city'))
+    for path in (root / 'gtFine/train/drawn').glob('*labelTrainIds.png'):
+        path.write_bytes(path.read_bytes()[:200])
+    cfg = segmenter(root, tmp_path / 'work', '_control')
+    cfg.log_level, cfg.train_dataloader.num_workers = 'ERROR', workers
+    code, said = command(capsys, 'train', cfg, tmp_path)
+    assert code == 2
+    assert re.search(r'error: \S+leftImg8bit.png or \S+_gtFine_labelTrainIds.png: \w+Error: .*truncated', said), said
+    assert 'Traceback (most' not in said
 
 
 # -- annotations mutated at random -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, commands, fuse, refocus
 from refconv_mm.analysis.driver import NAMES
+from refconv_mm.arguments import positive
 from refconv_mm.models import build_model
 
 from ..conftest import ROOT
@@ -129,6 +130,8 @@ tasks = dict(one=dict(config='refocused.py', baseline=dict(checkpoint='nowhere.p
 arms = dict(control=dict())
 seeds = [0]
 """
+# What follows every line of the tools that would run for minutes.
+LAST = dict(demo=['--out', f'/{"x" * 300}'], benchmark=['--only', 'nothing'], sweep=['--only', 'nothing'])
 TOOLS = [*commands.COMMANDS, 'demo', 'benchmark']
 
 
@@ -163,12 +166,12 @@ def words_of(parser: argparse.ArgumentParser, things: list[str], rng: random.Ran
             return rng.choice(odd)
         if action.choices:
             return str(rng.choice(list(action.choices)))
-        if action.type in (int, float):
+        if action.type is float:
+            return rng.choice(['0.01', '0', '-1', 'inf' if action.dest != 'seconds' else '0.1'])
+        if action.type in (int, positive):
             return rng.choice(['0', '1', '2', '3', '17', '32', '-1'])
         if action.dest == 'cfg_options':
-            return rng.choice(
-                ['model.backbone.stem=6', 'model=3', 'model.head.num_classes=x', 'default_hooks.a=1', 'x=y']
-            )
+            return rng.choice(['model.backbone.stem=6', 'model=3', 'model.head.num_classes=x', 'x=y', 'x'])
         return rng.choice([*things, 'new', 'new/deep.onnx', 'out.json'])
 
     words = []
@@ -230,8 +233,7 @@ def fuzz(tool: str, things: list[str], count: int, tmp_path: Path, monkeypatch) 
     parser, ends, failures = parser_of(tool), Counter(), []
     for seed in range(count):
         words = words_of(parser, things, random.Random(f'{tool}{seed}'))
-        if tool in ('demo', 'benchmark'):  # what remains would run for minutes
-            words += ['--out', str(tmp_path / ('x' * 300))] if tool == 'demo' else ['--only', 'nothing']
+        words += LAST.get(tool, [])
         try:
             ends[end_of(tool, words, monkeypatch)] += 1
         except AssertionError as failure:

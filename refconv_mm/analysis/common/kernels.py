@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from ...arguments import open_config
 from ...checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
 from ...config import is_refocused_config
 from ...stored import layer_of
@@ -222,9 +223,7 @@ def gather(
             :func:`choose` and :func:`check_match` refuse.
     """
     called = names_of(paths, names)
-    if config is not None and not Path(config).is_file():
-        raise FileNotFoundError(f'no config at {config}')
-    cfg = Config.fromfile(config) if config else None
+    cfg = open_config(config) if config else None
     whole = [read_kernels(path, name, cfg, trust) for path, name in zip(paths, called, strict=True)]
     layers = [] if include else refocused_layers(whole, cfg)
     sets = []

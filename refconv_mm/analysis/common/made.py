@@ -16,6 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
+from ...arguments import open_config
 from ...checkpoint import build_model
 from ...surgery import bare
 
@@ -32,7 +33,7 @@ def find_config(config: str, folder: Path) -> Config:
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise FileNotFoundError(f'no config at {" or ".join(map(str, paths))}')
-    return Config.fromfile(path)
+    return open_config(path)
 
 
 def make_model(cfg: Config) -> tuple[nn.Module, int]:

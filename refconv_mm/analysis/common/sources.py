@@ -24,7 +24,7 @@ import torch
 from mmengine.config import Config
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ...arguments import add_config, add_trust, open_config
+from ...arguments import add_config, add_trust, open_config, positive
 from ...console import progress_display
 from .kernels import gather
 from .made import find_config, make_model
@@ -125,7 +125,7 @@ def measure_checkpoints(
 
 def _add_models(parser: ArgumentParser) -> None:
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='the first is what times are compared with')
-    parser.add_argument('--threads', type=int, help="threads to compute with (default: torch's)")
+    parser.add_argument('--threads', type=positive, help="threads to compute with (default: torch's)")
 
 
 def _measure_models(analysis: Analysis, options: Any, args: Namespace, out_dir: Path) -> Results:

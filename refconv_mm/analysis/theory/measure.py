@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch import Tensor
 
 from ... import functional as RF
+from ...arguments import open_config
 from ...turning import turned
 from ..common.errors import mean_and_error
 from ..common.kernels import KernelSet
@@ -174,7 +174,7 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
         ValueError: no layer of the config, or another basis.
     """
     check_bases(sets)
-    known, layers = settings_of(Config.fromfile(options.config) if options.config else None), []
+    known, layers = settings_of(open_config(options.config) if options.config else None), []
     for layer, kernel in sets[0].kernels.items():
         if (known and layer not in known) or not kernel.any():
             continue

@@ -1,0 +1,21 @@
+"""Writes requirements/lock.txt: the packages of the tested set with their hashes (Linux x86_64, Python 3.11).
+
+.venv/bin/python -m pip install --dry-run --ignore-installed --report report.json \
+    -r requirements/torch.txt -r requirements/openmmlab.txt -r requirements/dev.txt
+python requirements/lock.py report.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HEAD = """# The tested set, for `make install LOCKED=1`: Linux x86_64, Python 3.11. Written by requirements/lock.py.
+# mmcv is not among them: requirements/build_mmcv.sh builds it, from the sources with the hash in requirements/mmcv.txt.
+"""
+report = json.loads(Path(sys.argv[1]).read_text())
+lines = sorted(
+    f'{item["metadata"]["name"].lower().replace("_", "-")}=={item["metadata"]["version"]} '
+    f'--hash=sha256:{item["download_info"]["archive_info"]["hashes"]["sha256"]}'
+    for item in report['install']
+)
+Path(__file__).with_name('lock.txt').write_text(HEAD + '\n'.join(lines) + '\n')

@@ -1,0 +1,117 @@
+"""The supply chain: no network, no code from files, packages that are pinned by their hashes."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from ..conftest import ROOT, random_checkpoint, segmenter
+
+SOURCES = [*(ROOT / 'refconv_mm').rglob('*.py'), *(ROOT / 'tools').glob('*.py')]
+OUTSIDE = ('socket', 'urllib', 'http', 'requests', 'ftplib', 'smtplib', 'xmlrpc')
+
+
+def calls(path):
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def test_every_load_says_what_it_allows():
+    """ruff holds `eval`, `exec`, `shell=True` and pickle (S102, S301, S307, S602, S604, S605), and not torch.load."""
+    found = 0
+    for path in SOURCES:
+        for call in calls(path):
+            if ast.unparse(call.func) in ('torch.load', 'np.load', 'numpy.load'):
+                found += 1
+                assert {'weights_only', 'allow_pickle'} & {word.arg for word in call.keywords}, path
+    assert found
+
+
+def test_no_module_imports_what_opens_a_connection():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert not {name.split('.')[0] for name in names} & set(OUTSIDE), path
+
+
+def test_the_lint_rules_are_on():
+    text = (ROOT / 'pyproject.toml').read_text()
+    assert all(f'"{rule}"' in text for rule in ('S102', 'S301', 'S307', 'S602', 'S604', 'S605'))
+
+
+def pins(name: str) -> dict[str, str]:
+    """The packages of a file of requirements, with what stands behind their names."""
+    text = (ROOT / 'requirements' / name).read_text()
+    lines = [re.split(r' #| --hash', line)[0].strip() for line in text.splitlines()]
+    found = [Requirement(line) for line in lines if line and not line.startswith(('#', '-r'))]
+    return {each.name.lower().replace('_', '-'): str(each.specifier) for each in found}
+
+
+def test_the_lock_has_what_the_requirements_pin_with_a_hash_for_each():
+    locked = pins('lock.txt')
+    for name in ('torch.txt', 'openmmlab.txt', 'dev.txt', 'lint.txt'):
+        for package, wanted in pins(name).items():
+            if wanted.startswith('=='):
+                assert locked[package] == wanted, f'{package}: run requirements/lock.py again'
+            else:
+                assert package in locked
+    for name in ('lock.txt', 'mmcv.txt'):
+        lines = [line for line in (ROOT / 'requirements' / name).read_text().splitlines() if not line.startswith('#')]
+        assert all(re.fullmatch(r'\S+==\S+ --hash=sha256:[0-9a-f]{64}', line) for line in lines)
+    makefile = (ROOT / 'Makefile').read_text()
+    assert pins('mmcv.txt') == {'mmcv': f'=={re.search("^MMCV := (.+)$", makefile, re.M)[1]}'}
+
+
+def without_network(*words: object, timeout: int = 1200) -> str:
+    """Runs Python in a network namespace that has no device."""
+    command = ['unshare', '--user', '--map-root-user', '--net', sys.executable, '-W', 'ignore', *map(str, words)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    assert ended.returncode == 0, f'{words}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}'
+    return ended.stdout
+
+
+def namespaces() -> bool:
+    if shutil.which('unshare') is None:
+        return False
+    return (
+        subprocess.run(['unshare', '--user', '--map-root-user', '--net', 'true'], capture_output=True).returncode == 0
+    )
+
+
+needs_namespaces = pytest.mark.skipif(not namespaces(), reason='this machine does not let us make a network namespace')
+
+
+@pytest.mark.faults
+@needs_namespaces
+def test_every_tool_runs_without_a_network(city, tmp_path):
+    with pytest.raises(AssertionError, match='unreachable'):
+        without_network('-c', "import urllib.request; urllib.request.urlopen('http://1.1.1.1')")
+    cfg = segmenter(city, tmp_path / 'work', iters=1)
+    cfg.dump(tmp_path / 'seg.py')
+    start = random_checkpoint(cfg, tmp_path / 'start.pth')
+    work, inside = tmp_path / 'work', tmp_path / 'inside'
+    fused = work / 'iter_1_fused' / 'fused.pth'
+    without_network('tools/train.py', tmp_path / 'seg.py', '--init', start)
+    without_network('tools/fuse.py', tmp_path / 'seg.py', work / 'iter_1.pth')
+    without_network('tools/test.py', fused.with_suffix('.py'), fused, '--work-dir', tmp_path)
+    without_network('tools/export_onnx.py', fused.with_suffix('.py'), fused, tmp_path / 'model.onnx')
+    without_network('tools/check_data.py', tmp_path / 'seg.py')
+    without_network(
+        'tools/predict.py', fused.with_suffix('.py'), fused, city / 'leftImg8bit/val', '--out-dir', tmp_path / 'p'
+    )
+    without_network('tools/new.py', city, '--out', tmp_path / 'new')
+    without_network('tools/analyse.py', 'redundancy', start, fused, '--out-dir', inside)
+    without_network('tools/report.py', inside, '--out', tmp_path / 'report.html')
+
+
+@pytest.mark.faults
+@needs_namespaces
+def test_the_demo_runs_without_a_network(tmp_path):
+    """With one step for each training."""
+    code = 'import sys; from pathlib import Path; from refconv_mm.demo import run_demo; '
+    code += 'run_demo(Path("configs/demo"), Path(sys.argv[1]), iters=1)'
+    assert 'demo.txt' in without_network('-c', code, tmp_path)
