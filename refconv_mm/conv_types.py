@@ -69,7 +69,7 @@ def refconv_for(conv: nn.Module) -> type[RefConv2d] | None:
 
 def pads_by_default(kind: type) -> bool:
     """Whether the `conv_cfg` of a class of modules is `Conv2dAdaptivePadding` if none is given."""
-    parameter = inspect.signature(kind.__init__).parameters.get('conv_cfg')
+    parameter = inspect.signature(kind).parameters.get('conv_cfg')
     return parameter is not None and parameter.default == dict(type='Conv2dAdaptivePadding')
 
 
