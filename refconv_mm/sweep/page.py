@@ -37,7 +37,7 @@ A model is *right* if all of this holds:
 reaches all. *not taken*: the backbone has no such argument. *has its own*: the config uses it for another layer. |
 | ran | The raw outputs (forward) or those of a part that needs no annotations, and the input. |
 | differences | At the start, and after fusing: the larger of the worst layer's and the model's. |
-| no gradient | Updates of zero gradient: before a batch norm that starts at zero, or where random weights let it vanish. |
+| no gradient | Updates of zero gradient: before a batch norm that starts at zero, or vanished in random weights. |
 {missing}"""
 
 
