@@ -8,7 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
 
+from .conv_types import pads_by_default
 from .options import RefConvOptions
 
 # The plain type that replaces each RefConv layer; None is mmcv's default, nn.Conv2d.
@@ -39,7 +41,8 @@ def plain_config(cfg: Config) -> Config:
     """The config of the fused model. It does not name refconv_mm, so it runs where that is not installed.
 
     Every `conv_cfg=dict(type='RefConv')` becomes None: without the key, a default could apply that the layer never
-    had. `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
+    had. EfficientNet's becomes its default, as which the layers pad (:func:`conv_types.pad_as_replaced`).
+    `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
 
     Args:
         cfg: any config; it is not changed.
@@ -48,7 +51,7 @@ def plain_config(cfg: Config) -> Config:
         A new config.
     """
     new = copy.deepcopy(cfg._cfg_dict.to_dict())
-    new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
+    new = _plain({key: value for key, value in new.items() if not _imported(key, value)}, cfg.get('default_scope'))
     if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if _name(hook) not in HOOKS]):
         new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
@@ -114,18 +117,28 @@ def _mentions(node: Any) -> bool:
     return isinstance(node, list | tuple) and any(_mentions(value) for value in node)
 
 
-def _plain(node: Any) -> Any:
+def _plain(node: Any, scope: str | None) -> Any:
     if isinstance(node, list | tuple):
-        return type(node)(_plain(value) for value in node)
+        return type(node)(_plain(value, scope) for value in node)
     if inspect.isclass(node) or inspect.isfunction(node):
         return f'{node.__module__}.{node.__qualname__}'  # new-style configs; a file can only hold the name
     if not isinstance(node, dict):
         return node
     if _name(node) in BUILDER:
         extra = {key: node[key] for key in ('pretrained', 'init_cfg') if node.get(key) is not None}
-        return _plain({**node['backbone'], **extra})
+        return _plain({**node['backbone'], **extra}, scope)
     if _name(node) in LAYER:
-        rest = {key: _plain(value) for key, value in node.items() if key not in [*_OPTIONS, 'type']}
+        rest = {key: _plain(value, scope) for key, value in node.items() if key not in [*_OPTIONS, 'type']}
         plain = LAYER[_name(node)]
         return {'type': plain or 'Conv2d', **rest} if rest or plain else None
-    return {key: _plain(value) for key, value in node.items()}
+    new = {key: _plain(value, scope) for key, value in node.items()}
+    if new.get('conv_cfg', 0) is None and node['conv_cfg'] is not None and _pads_by_default(node.get('type'), scope):
+        new['conv_cfg'] = {'type': 'Conv2dAdaptivePadding'}
+    return new
+
+
+def _pads_by_default(kind: Any, scope: str | None) -> bool:
+    if isinstance(kind, str):
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
+    return inspect.isclass(kind) and pads_by_default(kind)

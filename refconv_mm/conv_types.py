@@ -67,6 +67,12 @@ def refconv_for(conv: nn.Module) -> type[RefConv2d] | None:
     return _REFCONV_FOR.get(f'{type(conv).__module__}.{type(conv).__qualname__}')
 
 
+def pads_by_default(kind: type) -> bool:
+    """Whether the `conv_cfg` of a class of modules is `Conv2dAdaptivePadding` if none is given."""
+    parameter = inspect.signature(kind).parameters.get('conv_cfg')
+    return parameter is not None and parameter.default == dict(type='Conv2dAdaptivePadding')
+
+
 def pad_as_replaced(model: nn.Module) -> list[str]:
     """Has `RefConv` layers pad like the layers that they replace, where the backbone's default says so.
 
@@ -78,8 +84,7 @@ def pad_as_replaced(model: nn.Module) -> list[str]:
     """
     changed = []
     for parent, module in model.named_modules():
-        default = inspect.signature(type(module).__init__).parameters.get('conv_cfg')
-        if default is None or default.default != dict(type='Conv2dAdaptivePadding'):
+        if not pads_by_default(type(module)):
             continue
         for name, layer in module.named_modules(prefix=parent):
             if isinstance(layer, RefConv2d) and layer.plain_type is nn.Conv2d:

@@ -14,6 +14,7 @@ from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
 from refconv_mm import functional as RF
+from refconv_mm.checkpoint import fuse_checkpoint
 from refconv_mm.models import build_model
 from refconv_mm.surgery import named_refconvs
 
@@ -89,6 +90,18 @@ def test_conv_cfg_pads_like_the_layer_that_it_replaces(backbone):
     assert names
     fuse(model)
     assert all(type(model.get_submodule(name)) is type(plain.get_submodule(name)) for name in names)
+
+
+def test_the_plain_config_of_a_padded_backbone_has_its_default_again():
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=1280)
+    backbone = dict(type='EfficientNet', arch='b0', conv_cfg=dict(type='RefConv', gain=1.0))
+    model = dict(type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head)
+    cfg = Config(dict(default_scope='mmpretrain', model=model))
+    refocused = build_model(cfg)
+    for _, layer in named_refconvs(refocused):
+        nn.init.normal_(layer.refocus, std=0.01)
+    fused = fuse_checkpoint(cfg, dict(state_dict=refocused.state_dict(), meta={}), shape=(66, 70))  # with its proof
+    assert fused.cfg.model.backbone.conv_cfg == dict(type='Conv2dAdaptivePadding')
 
 
 def test_kernels_smaller_than_the_map_stay_ordinary():

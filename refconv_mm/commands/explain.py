@@ -23,6 +23,7 @@ from mmengine.registry import OPTIMIZERS, Registry
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .. import errors
 from ..compat import unpickling_problem
 from ..data.classes import why_empty
 from ..errors import DataError
@@ -54,6 +55,8 @@ def explain(error: BaseException) -> str | None:
 
 def is_for_users(error: BaseException) -> bool:
     """Whether an error's message is all that a user needs: this package raised it, or one that led to it."""
+    if any(type(cause).__module__ == errors.__name__ for cause in chain(error)):
+        return True
     for cause in chain(error):
         for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
             if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):

@@ -20,11 +20,12 @@ from ..targets import named_convs
 from ..verify import compare_models, random_input, tensors_of
 from .families import Subject
 
-# What is tried in turn to run a model: its raw outputs, those of a part that needs no annotations.
+# What is tried in turn to run a model: its raw outputs, those of a part that needs no annotations, optical flow.
 WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     'forward': lambda model, x: model(x, mode='tensor') if hasattr(model, 'data_preprocessor') else model(x),
     'extract_feat': lambda model, x: model.extract_feat(x),
     'backbone': lambda model, x: _part(model, 'backbone')(x),
+    'two images': lambda model, x: model(x, x),
 }
 
 

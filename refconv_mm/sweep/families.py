@@ -20,7 +20,7 @@ from ..verify import example_input
 OPENMMLAB = ('mmpretrain', 'mmdet', 'mmseg')
 LIBRARIES = (*OPENMMLAB, 'torchvision', 'timm')
 # Words in the names of small models, most wanted first.
-_SMALL = (
+_SMALL: tuple[str, ...] = (
     'atto',
     'femto',
     'pico',

@@ -37,7 +37,7 @@ A model is *right* if all of this holds:
 reaches all. *not taken*: the backbone has no such argument. *has its own*: the config uses it for another layer. |
 | ran | The raw outputs (forward) or those of a part that needs no annotations, and the input. |
 | differences | At the start, and after fusing: the larger of the worst layer's and the model's. |
-| no gradient | Updates with a gradient of zero, as before a batch norm that starts at zero. |
+| no gradient | Updates of zero gradient: before a batch norm that starts at zero, or vanished in random weights. |
 {missing}"""
 
 
@@ -99,8 +99,8 @@ def _section(name: str, results: Sequence[dict[str, Any]]) -> str:
 
 
 def _checked(r: dict[str, Any]) -> str:
-    left = '; '.join(f'{n} x {reason}' for reason, n in r['left'].items())
-    left += ' (only patch embeddings are refocused)' if r['note'] else ''
+    notes = ['only patch embeddings are refocused'] if r['note'] else []
+    left = '; '.join([f'{n} x {reason}' for reason, n in r['left'].items()] + notes)
     differences = f'{r["start"]:.0e}, {r["fused"]:.0e}' if 'start' in r else ''
     refocused = f'{r["refocused"]} of {r["found"]}'
     ran = [r['ran'], differences, r.get('still', ''), r['result']]

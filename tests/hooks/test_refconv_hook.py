@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
@@ -72,6 +74,16 @@ def test_each_guard_names_the_layer(spoil, match):
     (problem,) = check_layer('a.b', layer, known)
     assert problem.startswith('a.b: ')
     assert re.search(match, problem)
+
+
+def test_it_puts_the_padding_of_efficientnet_right():
+    __import__('mmpretrain.models')
+    model = MODELS.build(dict(type='mmpretrain.EfficientNet', arch='b0', conv_cfg=dict(type='RefConv')))
+    said = []
+    RefConvHook().before_run(SimpleNamespace(model=model, logger=SimpleNamespace(info=said.append)))
+    assert {layer.plain_type for _, layer in named_refconvs(model)} == {Conv2dAdaptivePadding}
+    assert re.search(r'49 layers \(first: layers\.0\.conv\) pad as Conv2dAdaptivePadding', said[0])
+    RefConvHook().before_run(SimpleNamespace(model=model))  # nothing is left to say
 
 
 def test_a_frozen_map_at_the_zero_start_is_fine():
