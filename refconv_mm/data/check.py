@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from mmengine.config import Config
@@ -19,7 +18,7 @@ from rich.table import Table
 
 from .check_images import GREY, ODD, box_problem, look_at
 from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
-from .layouts import Record, detect_layout, read_dataset
+from .layouts import Record, detect_layout, read_dataset, voc_record
 
 SPLITS = ('train', 'val', 'test')
 
@@ -138,63 +137,15 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
 
 
 @dataclass
-class _Voc:
-    """An image with a VOC annotation, read from the XML, since mmdet drops unknown classes without a message."""
-
-    image: str
-    xml: str
-    classes: tuple[str, ...]
-
-    def check(self, split: str) -> Iterator[Finding]:
-        size = yield from _check_image(split, self.image)
-        try:
-            root = ElementTree.parse(self.xml).getroot()
-        except FileNotFoundError:
-            yield Finding(split, 'annotation missing', self.xml)
-            return
-        except (ElementTree.ParseError, OSError, ValueError) as error:  # ValueError: an encoding that Python lacks
-            yield Finding(split, 'annotation unreadable', self.xml, str(error))
-            return
-        if root.find('size') is not None:
-            yield from self._check_size(split, root, size)
-        objects = root.findall('object')
-        if not objects:
-            yield Finding(split, 'image without a label', self.xml)
-        for i, item in enumerate(objects):
-            name = item.findtext('name')
-            if name not in self.classes:
-                yield Finding(split, 'unknown class', self.xml, f'object {i}: {name!r}')
-            difficult = item.findtext('difficult', '0')
-            if not difficult.strip().lstrip('+-').isdigit():
-                yield Finding(split, 'annotation unreadable', self.xml, f'object {i}: difficult is {difficult!r}')
-            try:
-                # VOC counts pixels from 1 to the width.
-                box = [float(item.findtext(f'bndbox/{tag}') or '') - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
-            except ValueError:
-                yield Finding(split, 'box unreadable', self.xml, f'object {i}')
-                continue
-            yield from _check_box(split, self.xml, i, tuple(box), size)
-
-    def _check_size(self, split: str, root: ElementTree.Element, size: tuple[int, int] | None) -> Iterator[Finding]:
-        texts = [root.findtext(f'size/{side}') or '' for side in ('width', 'height')]
-        try:
-            written = (int(texts[0]), int(texts[1]))
-        except ValueError:
-            yield Finding(split, 'annotation unreadable', self.xml, f'its size is {texts[0]!r} x {texts[1]!r}')
-            return
-        if size and written != size:
-            yield Finding(
-                split, 'annotation of another size', self.xml,
-                f'it says {written[0]}x{written[1]}, the image has {size[0]}x{size[1]}',
-            )  # fmt: skip
-
-
-@dataclass
 class _Recorded:
-    """An image with the boxes that one of our readers found."""
+    """An image with the boxes that one of our readers found, since mmdet's drop what they do not know."""
 
     record: Record
     classes: tuple[str, ...]
+
+    @property
+    def image(self) -> str:
+        return self.record.image
 
     def check(self, split: str) -> Iterator[Finding]:
         where, said = self.record.where, self.record.size
@@ -265,7 +216,7 @@ class _Loaded:
             yield Finding(split, 'image without a label', path, 'all ignored')
 
 
-def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Recorded | _Loaded]:
+def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Recorded | _Loaded]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
     kind = dataset_class(leaf)
     if kind is None:
@@ -276,7 +227,7 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc |
         if not Path(listed).is_file():
             findings.append(Finding(split, 'image list missing', listed))
             return
-        yield from (_Voc(image, xml, classes) for image, xml in paths)
+        yield from (_Recorded(voc_record(image, xml), classes) for image, xml in paths)
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:
