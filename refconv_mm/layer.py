@@ -321,7 +321,7 @@ def _twin(conv: nn.Conv2d, kind: type[Conv], leave: Sequence[str] = ()) -> Conv:
     Args:
         leave: names of the parameters and buffers that it does not get.
     """
-    new = kind.__new__(kind)
+    new: Conv = object.__new__(kind)
     nn.Module.__init__(new)
     new.__dict__.update({name: value for name, value in vars(conv).items() if name not in vars(new)})
     for name, parameter in conv._parameters.items():

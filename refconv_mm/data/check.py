@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from .check_images import GREY, ODD, box_problem, look_at
+from .check_images import GREY, ODD
+from .check_samples import Finding, LoadedSample, RecordedSample
 from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
-from .layouts import Record, detect_layout, read_dataset, voc_record
+from .layouts import detect_layout, read_dataset, voc_record
 
 SPLITS = ('train', 'val', 'test')
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fault of one file.
-
-    Attributes:
-        split: `'train'`, `'val'` or `'test'`.
-        kind: a short name of the kind of fault.
-        where: the file.
-        what: the details.
-    """
-
-    split: str
-    kind: str
-    where: str
-    what: str = ''
 
 
 def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], dict[str, int]]:
@@ -136,87 +116,7 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
     return table
 
 
-@dataclass
-class _Recorded:
-    """An image with the boxes that one of our readers found, since mmdet's drop what they do not know."""
-
-    record: Record
-    classes: tuple[str, ...]
-
-    @property
-    def image(self) -> str:
-        return self.record.image
-
-    def check(self, split: str) -> Iterator[Finding]:
-        where, said = self.record.where, self.record.size
-        size = yield from _check_image(split, self.record.image)
-        if size and said and said != size:
-            text = f'it says {said[0]}x{said[1]}, the image has {size[0]}x{size[1]}'
-            yield Finding(split, 'annotation of another size', where, text)
-        for kind, what in self.record.faults:
-            yield Finding(split, kind, where, what)
-        if not self.record.boxes and not self.record.faults and size:
-            yield Finding(split, 'image without a label', where)
-        for i, box in enumerate(self.record.boxes or ()):
-            if box.label not in self.classes:
-                yield Finding(split, 'unknown class', where, f'{box.where}: {box.label!r}')
-            yield from _check_box(split, where, i, box.corners, size)
-
-
-@dataclass
-class _Loaded:
-    """A sample as a data set's own reader describes it: boxes, a label map or a class number."""
-
-    info: dict[str, Any]
-    classes: int
-    ignore: int
-
-    @property
-    def image(self) -> str:
-        return str(self.info['img_path'])
-
-    def check(self, split: str) -> Iterator[Finding]:
-        image = self.image
-        size = yield from _check_image(split, image)
-        instances = self.info.get('instances')
-        if instances is not None:
-            if not instances:
-                yield Finding(split, 'image without a label', image)
-            for i, item in enumerate(instances):
-                if not 0 <= item['bbox_label'] < self.classes:
-                    yield Finding(split, 'label id out of range', image, f'object {i}: {item["bbox_label"]}')
-                yield from _check_box(split, image, i, tuple(item['bbox']), size)
-        if 'seg_map_path' in self.info:
-            yield from self._check_map(split, size)
-        labels = np.atleast_1d(self.info.get('gt_label', []))
-        if labels.size and self.classes and (labels.min() < 0 or labels.max() >= self.classes):
-            yield Finding(split, 'label id out of range', image, str(self.info['gt_label']))
-
-    def _check_map(self, split: str, size: tuple[int, int] | None) -> Iterator[Finding]:
-        path = self.info['seg_map_path']
-        facts = look_at(path)
-        if facts.problem or not facts.size:
-            yield Finding(split, facts.problem.replace('image', 'label map'), path)
-            return
-        if size and facts.size != size:
-            yield Finding(split, 'label map of another size', path, f'{facts.size}, its image {size}')
-        with Image.open(path) as picture:
-            if len(picture.getbands()) > 1:
-                yield Finding(split, 'label map with colours', path, f'{picture.mode}; a map has one number a pixel')
-                return
-            ids = set(np.unique(np.asarray(picture)).tolist())
-        if self.info.get('label_map'):
-            ids = {self.info['label_map'].get(i, i) for i in ids}
-        if self.info.get('reduce_zero_label'):
-            ids = {self.ignore if i in (0, self.ignore) else i - 1 for i in ids}
-        wrong = sorted(i for i in ids if i != self.ignore and not 0 <= i < self.classes)
-        if wrong:
-            yield Finding(split, 'label id out of range', path, f'{wrong[:8]} of {self.classes} classes')
-        if ids <= {self.ignore}:
-            yield Finding(split, 'image without a label', path, 'all ignored')
-
-
-def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Recorded | _Loaded]:
+def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[RecordedSample | LoadedSample]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
     kind = dataset_class(leaf)
     if kind is None:
@@ -227,7 +127,7 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Recor
         if not Path(listed).is_file():
             findings.append(Finding(split, 'image list missing', listed))
             return
-        yield from (_Recorded(voc_record(image, xml), classes) for image, xml in paths)
+        yield from (RecordedSample(voc_record(image, xml), classes) for image, xml in paths)
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:
@@ -235,7 +135,7 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Recor
         lost = [record for record in records if not record.image]
         findings += [Finding(split, fault, record.where, what) for record in lost for fault, what in record.faults]
         if len(records) > len(lost):
-            yield from (_Recorded(record, classes) for record in records if record.image)
+            yield from (RecordedSample(record, classes) for record in records if record.image)
             return
         dataset = DATASETS.build({**options, 'pipeline': [], 'test_mode': True, 'serialize_data': False})
     except TypeError:
@@ -247,19 +147,4 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Recor
     count = len(dataset.metainfo.get('classes') or classes)
     ignore = getattr(dataset, 'ignore_index', 255)
     for i in range(len(dataset)):
-        yield _Loaded(dataset.get_data_info(i), count, ignore)
-
-
-def _check_image(split: str, path: str) -> Generator[Finding, None, tuple[int, int] | None]:
-    """Looks at an image; returns its width and height if it can be read."""
-    facts = look_at(path)
-    if facts.problem:
-        yield Finding(split, facts.problem, path)
-    for kind, what in facts.odd:
-        yield Finding(split, kind, path, what)
-    return facts.size
-
-
-def _check_box(split: str, where: str, i: int, box: tuple, size: tuple[int, int] | None) -> Iterator[Finding]:
-    for kind, what in box_problem(box, size):
-        yield Finding(split, kind, where, f'object {i}: {what}')
+        yield LoadedSample(dataset.get_data_info(i), count, ignore)
