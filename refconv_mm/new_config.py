@@ -17,6 +17,7 @@ from . import new_templates as templates
 from .data.layouts import Layout, detect_layout
 from .data.layouts.base import loaded_size
 from .files import check_free, write_text
+from .image_size import ssdlite_anchors
 
 HERE = Path(__file__).resolve().parent
 # The shipped config whose model and runtime are taken, by task.
@@ -110,15 +111,6 @@ def small_boxes(facts: Facts, side: int) -> float:
     return sum(part * side < 16 for part in facts.sides) / max(1, len(facts.sides))
 
 
-def anchors_for(size: int) -> dict[str, list[int]]:
-    """SSDLite's anchors at another size than 320: strides of its six maps, and the scales of the boxes."""
-    maps = [size // 16, size // 32]
-    while len(maps) < 6:
-        maps.append(-(-maps[-1] // 2))
-    scales = [round(size * part) for part in (0.15, 0.3125, 0.46875, 0.63125, 0.79, 0.95)]
-    return dict(strides=[-(-size // each) for each in maps], min_sizes=scales, max_sizes=[*scales[1:], size])
-
-
 def shipped_config(name: str) -> Config:
     """A config that the package ships: in a wheel under `.mim`, in a clone beside the package."""
     paths = [HERE / '.mim' / 'configs' / name, HERE.parent / 'configs' / name]
@@ -188,7 +180,7 @@ def evaluator(layout: Layout, facts: Facts, side: int) -> dict[str, Any]:
     if layout.task == 'classification':
         return dict(evaluator="dict(type='Accuracy', topk=(1,))", test_evaluator='val_evaluator',
                     metric='accuracy/top1', scale=1)  # fmt: skip
-    more = dict(small=round(100 * small_boxes(facts, side)), **anchors_for(side))
+    more = dict(small=round(100 * small_boxes(facts, side)), **ssdlite_anchors(side))
     if layout.name != 'coco':
         text = "dict(type='VOCMetric', metric='mAP', eval_mode='area', iou_thrs=[0.5, 0.75])"
         return dict(more, evaluator=text, test_evaluator='val_evaluator', metric='pascal_voc/mAP', scale=100)

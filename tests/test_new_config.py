@@ -10,7 +10,7 @@ from refconv_mm.compare.plan_file import read_plan
 from refconv_mm.config import is_refocused_config
 from refconv_mm.data.layouts import detect_layout
 from refconv_mm.models import build_model
-from refconv_mm.new_config import Facts, anchors_for, find_facts, literal, size_for, write_configs
+from refconv_mm.new_config import Facts, find_facts, literal, size_for, write_configs
 
 from .data.made import write_class_folders, write_coco, write_masks, write_yolo
 
@@ -108,14 +108,6 @@ def test_the_size_follows_boxes_images_and_machine():
     assert size_for('segmentation', facts, 'cuda') == (480, 512)
     assert size_for('classification', facts, 'cuda') == (224, 224)
     assert size_for('classification', Facts({}, 32, 32, {}, []), 'cpu') == (64, 64)
-
-
-def test_the_anchors_at_320_are_those_of_ssdlite():
-    anchors = anchors_for(320)
-    assert anchors['strides'] == [16, 32, 64, 107, 160, 320]
-    shipped = new_config.shipped_config(new_config.SHIPPED['detection']).model.bbox_head.anchor_generator
-    assert anchors['min_sizes'] == pytest.approx(shipped.min_sizes, abs=2)
-    assert anchors['max_sizes'] == pytest.approx(shipped.max_sizes, abs=2)
 
 
 def test_values_are_written_as_python():

@@ -13,9 +13,9 @@ from rich.progress import track
 from rich.table import Table
 
 from .check_images import GREY, ODD
-from .check_samples import Finding, LoadedSample, RecordedSample, VocSample
+from .check_samples import Finding, LoadedSample, RecordedSample
 from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
-from .layouts import detect_layout, read_dataset
+from .layouts import detect_layout, read_dataset, voc_record
 
 SPLITS = ('train', 'val', 'test')
 
@@ -116,7 +116,7 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
     return table
 
 
-def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[VocSample | RecordedSample | LoadedSample]:
+def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[RecordedSample | LoadedSample]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
     kind = dataset_class(leaf)
     if kind is None:
@@ -127,7 +127,7 @@ def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[VocSam
         if not Path(listed).is_file():
             findings.append(Finding(split, 'image list missing', listed))
             return
-        yield from (VocSample(image, xml, classes) for image, xml in paths)
+        yield from (RecordedSample(voc_record(image, xml), classes) for image, xml in paths)
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -32,60 +31,8 @@ class Finding:
 
 
 @dataclass
-class VocSample:
-    """An image with a VOC annotation, read from the XML, since mmdet drops unknown classes without a message."""
-
-    image: str
-    xml: str
-    classes: tuple[str, ...]
-
-    def check(self, split: str) -> Iterator[Finding]:
-        size = yield from _check_image(split, self.image)
-        try:
-            root = ElementTree.parse(self.xml).getroot()
-        except FileNotFoundError:
-            yield Finding(split, 'annotation missing', self.xml)
-            return
-        except (ElementTree.ParseError, OSError, ValueError) as error:  # ValueError: an encoding that Python lacks
-            yield Finding(split, 'annotation unreadable', self.xml, str(error))
-            return
-        if root.find('size') is not None:
-            yield from self._check_size(split, root, size)
-        objects = root.findall('object')
-        if not objects:
-            yield Finding(split, 'image without a label', self.xml)
-        for i, item in enumerate(objects):
-            name = item.findtext('name')
-            if name not in self.classes:
-                yield Finding(split, 'unknown class', self.xml, f'object {i}: {name!r}')
-            difficult = item.findtext('difficult', '0')
-            if not difficult.strip().lstrip('+-').isdigit():
-                yield Finding(split, 'annotation unreadable', self.xml, f'object {i}: difficult is {difficult!r}')
-            try:
-                # VOC counts pixels from 1 to the width.
-                box = [float(item.findtext(f'bndbox/{tag}') or '') - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
-            except ValueError:
-                yield Finding(split, 'box unreadable', self.xml, f'object {i}')
-                continue
-            yield from _check_box(split, self.xml, i, tuple(box), size)
-
-    def _check_size(self, split: str, root: ElementTree.Element, size: tuple[int, int] | None) -> Iterator[Finding]:
-        texts = [root.findtext(f'size/{side}') or '' for side in ('width', 'height')]
-        try:
-            written = (int(texts[0]), int(texts[1]))
-        except ValueError:
-            yield Finding(split, 'annotation unreadable', self.xml, f'its size is {texts[0]!r} x {texts[1]!r}')
-            return
-        if size and written != size:
-            yield Finding(
-                split, 'annotation of another size', self.xml,
-                f'it says {written[0]}x{written[1]}, the image has {size[0]}x{size[1]}',
-            )  # fmt: skip
-
-
-@dataclass
 class RecordedSample:
-    """An image with the boxes that one of our readers found."""
+    """An image with the boxes that one of our readers found, since mmdet's drop what they do not know."""
 
     record: Record
     classes: tuple[str, ...]

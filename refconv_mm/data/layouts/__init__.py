@@ -10,7 +10,7 @@ from .base import Box, Layout, Record
 from .class_folders import ClassFolders
 from .coco import Coco, coco_records
 from .masks import Cityscapes, Masks, mask_records
-from .voc import Voc, voc_records
+from .voc import Voc, voc_record
 from .yolo import Yolo, YoloDataset, yolo_records
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     'coco_records',
     'detect_layout',
     'read_dataset',
-    'voc_records',
+    'voc_record',
     'yolo_records',
 ]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
+from ..classes import voc_paths
 from .base import Box, Layout, Record
 
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 LISTS = {'train': ('train', 'trainval'), 'val': ('val',), 'test': ('test',)}
 
 
@@ -46,35 +47,41 @@ class Voc(Layout):
         return cls(root, tuple(sorted(labels)), sets)
 
     def records(self, split: str) -> Iterator[Record]:
-        found = self.sets[split]
-        yield from voc_records(self.root / found['ann_file'], self.root / found['data_prefix']['sub_data_root'])
+        _, paths = voc_paths(dict(data_root=str(self.root), **self.sets[split]))
+        yield from (voc_record(image, xml) for image, xml in paths)
 
 
-def voc_records(ann_file: Path, home: Path) -> Iterator[Record]:
-    """Reads the images of a list, with the boxes of their XML files."""
-    for name in ann_file.read_text().split('\n'):
-        if name := name.strip():
-            xml = home / 'Annotations' / f'{name}.xml'
-            parsed: list[Any] = []
-            try:
-                items = ElementTree.parse(xml).getroot().findall('object')
-                parsed = [_box(item, f'object {i}') for i, item in enumerate(items)]
-            except FileNotFoundError:
-                parsed = [('annotation missing', '')]
-            except ElementTree.ParseError as error:
-                parsed = [('annotation unreadable', str(error))]
-            yield Record(
-                str(home / 'JPEGImages' / f'{name}.jpg'),
-                str(xml),
-                boxes=tuple(item for item in parsed if isinstance(item, Box)),
-                faults=tuple(item for item in parsed if not isinstance(item, Box)),
-            )
-
-
-def _box(item: ElementTree.Element, where: str) -> Box | tuple[str, str]:
+def voc_record(image: str, xml: str) -> Record:
+    """Reads an image's XML file; mmdet drops unknown classes without a message."""
     try:
-        # VOC counts pixels from 1.
-        x1, y1, x2, y2 = (float(item.findtext(f'bndbox/{tag}') or '') - 1 for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
+        root = ElementTree.parse(xml).getroot()
+    except FileNotFoundError:
+        return Record(image, xml, boxes=(), faults=(('annotation missing', ''),))
+    except (ElementTree.ParseError, OSError, ValueError) as error:  # ValueError: an encoding that Python lacks
+        return Record(image, xml, boxes=(), faults=(('annotation unreadable', str(error)),))
+    faults: list[tuple[str, str]] = []
+    boxes: list[Box] = []
+    for i, item in enumerate(root.findall('object')):
+        difficult = item.findtext('difficult', '0')
+        if not difficult.strip().lstrip('+-').isdigit():
+            faults.append(('annotation unreadable', f'object {i}: difficult is {difficult!r}'))
+        try:
+            # VOC counts pixels from 1 to the width.
+            x1, y1, x2, y2 = (float(item.findtext(f'bndbox/{tag}') or '') - 1 for tag in CORNERS)
+        except ValueError:
+            faults.append(('box unreadable', f'object {i}'))
+        else:
+            boxes.append(Box(item.findtext('name') or '', (x1, y1, x2, y2), f'object {i}'))
+    return Record(image, xml, boxes=tuple(boxes), size=_size(root, faults), faults=tuple(faults))
+
+
+def _size(root: ElementTree.Element, faults: list[tuple[str, str]]) -> tuple[int, int] | None:
+    """The size that the file says; it may say none, but nothing else than numbers."""
+    if root.find('size') is None:
+        return None
+    texts = [root.findtext(f'size/{side}') or '' for side in ('width', 'height')]
+    try:
+        return int(texts[0]), int(texts[1])
     except ValueError:
-        return 'box unreadable', where
-    return Box(item.findtext('name') or '', (x1, y1, x2, y2), where)
+        faults.append(('annotation unreadable', f'its size is {texts[0]!r} x {texts[1]!r}'))
+        return None
