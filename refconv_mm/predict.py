@@ -49,7 +49,7 @@ def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path
     found: dict[Path, None] = {}
     for pattern in patterns:
         names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        own = [image.resolve() for name in names for image in _images_of(Path(name))]
+        own = [image.resolve() for name in names for image in _images_of(Path(name), given=name == pattern)]
         if not own:
             raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(SUFFIXES)})')
         found.update(dict.fromkeys(image for image in own if not image.is_relative_to(Path(out_dir).resolve())))
@@ -59,10 +59,10 @@ def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path
     return {image: image.relative_to(common) for image in found}
 
 
-def _images_of(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(image for image in path.rglob('*') if image.suffix.lower() in SUFFIXES)
+def _images_of(path: Path, given: bool) -> list[Path]:
+    """A file that is given by name counts as an image whatever its name is."""
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in SUFFIXES or (given and file == path)]
 
 
 class Predictor:
