@@ -14,12 +14,14 @@ DOCS := $(CURDIR)/.venv-docs
 # `make lint` takes .venv where it is up to date, else a small environment without torch and mmcv.
 LINT := $(shell [ $(STAMPS)/openmmlab -nt requirements/lint.txt ] && echo $(VENV) || echo $(CURDIR)/.venv-lint)
 
-.PHONY: help install demo test benchmark docs lint format clean
+.PHONY: help install demo test slow faults benchmark docs lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
 	@echo 'make test     set up, then run the tests (5 to 8 minutes after set-up)'
+	@echo 'make slow     set up, then run the long tests: every set of configs trains, fuses and tests (10 to 20 minutes)'
+	@echo 'make faults   set up, then the long campaign of faults: kills, full disks, damaged files (under an hour)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
 	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
 	@echo 'make docs     build the documentation into build/docs (a minute the first time; compiles nothing)'
@@ -61,6 +63,12 @@ demo: install
 
 test: install
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+slow: install
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow
+
+faults: install
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/faults -m faults -n 2 --timeout 3600
 
 benchmark: install
 	@$(PY) -W ignore tools/benchmark.py

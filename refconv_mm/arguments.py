@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,17 @@ from mmengine.config import Config, DictAction
 def add_config(parser: ArgumentParser, help: str | None = None) -> None:
     """`CONFIG` and `--cfg-options`; :func:`open_config` reads both."""
     parser.add_argument('config', help=help)
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE ... merged into the config')
+    parser.add_argument('--cfg-options', nargs='+', action=_Options, help='KEY=VALUE ... merged into the config')
+
+
+class _Options(DictAction):
+    """mmengine's DictAction, whose errors end like those of other wrong arguments."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except Exception as error:
+            parser.error(f'{option_string}: {" ".join(map(str, values))!r} is not a list of KEY=VALUE ({error})')
 
 
 def add_trust(parser: ArgumentParser) -> None:
@@ -52,13 +63,37 @@ def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Raises:
         FileNotFoundError: the config does not exist.
-        ValueError: an option cannot be merged into the config.
+        ValueError: the file is not a config, or an option cannot be merged into it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no config at {path}')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path, 'config')
     merge_options(cfg, options or {}, '--cfg-options')
     return cfg
+
+
+def read_config(path: str | Path, what: str) -> Config:
+    """Reads a file in mmengine's language.
+
+    Args:
+        what: the kind of file, for error messages.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not such a file; the message has the error of Python or mmengine.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no {what} at {path}')
+    try:
+        return Config.fromfile(path)
+    except (Exception, SystemExit) as error:  # a config is code, which can end with any error
+        place = next(
+            (
+                f', line {f.lineno}'
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if Path(f.filename).suffix == '.py' and f.name == '<module>' and f.filename == str(path)
+            ),
+            '',
+        )
+        raise ValueError(f'{path}{place} cannot be read as a {what}: {type(error).__name__}: {error}') from error
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], where: str) -> None:

@@ -18,7 +18,7 @@ def build_refocused_backbone(
     backbone: dict,
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
-    kinds: Sequence[str] = KINDS,
+    kinds: str | Sequence[str] = KINDS,
     pretrained: str | None = None,
     init_cfg: dict | list | None = None,
     **options: Any,

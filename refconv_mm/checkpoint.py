@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mmcv.cnn
-import torch
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
@@ -18,8 +16,9 @@ from torch import Tensor
 from . import compat
 from .config import is_refocused_config, plain_config, without_run
 from .errors import CheckpointError, FuseError
-from .files import check_free, write_text, write_whole
+from .files import check_free, write_text
 from .models import build_model, load_whole
+from .pth_files import read_file, write_checkpoint
 from .stored import is_refocused_state, without_wrapper
 from .surgery import Report, fuse
 from .verify import Comparison, compare_folded, compare_models, example_input
@@ -38,25 +37,19 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        CheckpointError: the file would run code, is damaged, or is not a checkpoint.
+        CheckpointError: the file would run code (UntrustedError), is damaged, or is not a checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'no checkpoint at {path}')
-    compat.mmengine_checkpoint_globals()
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f'{path} {compat.unpickling_problem(error)}') from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CheckpointError(f'{path} is damaged or not a PyTorch checkpoint: {error}') from error
+    checkpoint = read_file(path, trust)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint with a state_dict')
     if 'state_dict' not in checkpoint:
         if not checkpoint or not all(isinstance(value, Tensor) for value in checkpoint.values()):
             raise CheckpointError(f'{path} has no state_dict; it holds: {", ".join(map(str, list(checkpoint)[:8]))}')
         checkpoint = dict(state_dict=OrderedDict(checkpoint))
-    checkpoint.setdefault('meta', {})
+    checkpoint['meta'] = checkpoint.get('meta') or {}
+    for key in ('state_dict', 'meta'):
+        if not isinstance(checkpoint[key], dict) or not all(isinstance(name, str) for name in checkpoint[key]):
+            raise CheckpointError(f'{path} is no checkpoint: its {key} is not a dict with names as keys')
     checkpoint['state_dict'] = without_wrapper(checkpoint['state_dict'])
     return checkpoint
 
@@ -155,7 +148,7 @@ def fuse_checkpoint(
         fused=True, folded_bn=fold_bn, version=__version__, source=str(source), weights=weights, layers=report.matched,
         worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
     )  # fmt: skip
-    meta['cfg'] = plain_cfg.pretty_text
+    meta['cfg'] = compat.runs_alone(plain_cfg.pretty_text)
     result = dict(meta=meta, state_dict=get_state_dict(plain))
     return Fused(result, plain_cfg, report, comparison, weights)
 
@@ -247,7 +240,7 @@ def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> t
     paths = out_dir / 'fused.pth', out_dir / 'fused.py'
     check_free(out_dir, [path.name for path in paths], overwrite)
     out_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(paths[0], lambda temporary: torch.save(fused.checkpoint, temporary))
+    write_checkpoint(paths[0], fused.checkpoint)
     # `cfg.dump` would write the same text, but formats it again, which takes most of a second.
     write_text(paths[1], fused.checkpoint['meta']['cfg'])
     return paths

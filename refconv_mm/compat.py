@@ -6,15 +6,20 @@ entry for a library that is not imported does nothing: an import of mmdet would 
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from packaging.version import Version
 
+from .files import write_whole
 from .versions import installed
+
+TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do not pass weights_only
 
 
 def ssd_head_loss_cls() -> bool:
@@ -29,6 +34,20 @@ def ssd_head_loss_cls() -> bool:
     if not hasattr(module.SSDHead, 'loss_cls'):
         module.SSDHead.loss_cls = None
     return True
+
+
+# The same correction as a line of a config. Only a call may import here: mmengine reads a config with an import
+# statement as one of its new style.
+_SSD_LINE = """
+# mmdet 3.2 and 3.3 cannot predict with SSDHead, which lacks this attribute (open-mmlab/mmdetection#11063).
+# Reading the config adds it. A config that another tool writes from this one loses the line: copy it.
+__import__('mmdet.models.dense_heads.ssd_head', fromlist=['SSDHead']).SSDHead.loss_cls = None
+"""
+
+
+def runs_alone(text: str) -> str:
+    """The text of a plain config with the corrections that its model needs where refconv_mm is not installed."""
+    return text + _SSD_LINE if re.search(r"\bSSDHead['\"]", text) else text
 
 
 def voc_class_names() -> bool:
@@ -97,15 +116,61 @@ def checkpoint_globals() -> list:
     return entries
 
 
-def unpickling_problem(error: pickle.UnpicklingError) -> str:
-    """Why torch does not read a file, as the predicate of a sentence; torch names the code that a file asks for."""
+def wanted_code(error: pickle.UnpicklingError) -> str | None:
+    """The code that a file asks for, as torch names it; None if the error has another reason."""
     wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
+    return next(filter(None, wanted.groups())) if wanted else None
+
+
+def unpickling_problem(error: pickle.UnpicklingError) -> str:
+    """Why torch does not read a file, as the predicate of a sentence."""
+    wanted = wanted_code(error)
     if wanted is None:
         return 'is damaged or not a PyTorch checkpoint'
     return (
-        f'holds more than weights and what mmengine stores, and loading it could run code: it asks for '
-        f'{next(filter(None, wanted.groups()))}. If you trust its author, pass --trust.'
+        f'holds more than weights and what mmengine stores, and loading it could run code: it asks for {wanted}. '
+        'If you trust its author, pass --trust.'
     )
+
+
+def mmengine_local_put() -> bool:
+    """mmengine 0.10 writes checkpoints in place: a kill or a full disk leaves half a file under the final name.
+
+    No report was found. The file is written beside and renamed.
+    """
+    from mmengine.fileio import LocalBackend
+
+    have = installed('mmengine')
+    if have is None or have >= Version('0.11'):
+        return False
+
+    def put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda temporary: Path(temporary).write_bytes(obj))
+
+    LocalBackend.put = put
+    return True
+
+
+def mmengine_load_url() -> bool:
+    """mmengine 0.10 unpickles what it downloads with `weights_only=False`, the default of torch.hub: code in it runs.
+
+    No report was found. Downloads are read as local files are: with the protection, unless `TRUST` is set.
+    """
+    from mmengine.runner import checkpoint
+    from torch.hub import load_state_dict_from_url
+
+    have = installed('mmengine')
+    if have is None or have >= Version('0.11'):
+        return False
+
+    def load_url(url: str, **options: Any) -> Any:
+        mmengine_checkpoint_globals()
+        return load_state_dict_from_url(url, weights_only=os.environ.get(TRUST) != '1', **options)
+
+    checkpoint.load_url = load_url
+    return True
 
 
 def init_dist_without_gpu() -> bool:
@@ -131,7 +196,14 @@ def init_dist_without_gpu() -> bool:
     return True
 
 
-ENTRIES = (ssd_head_loss_cls, voc_class_names, mmengine_checkpoint_globals, init_dist_without_gpu)
+ENTRIES = (
+    ssd_head_loss_cls,
+    voc_class_names,
+    mmengine_checkpoint_globals,
+    mmengine_local_put,
+    mmengine_load_url,
+    init_dist_without_gpu,
+)
 
 
 def apply() -> list[str]:

@@ -19,9 +19,14 @@ LAYER = {
     'RefConv2dAdaptivePadding': 'Conv2dAdaptivePadding',
 }
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
-HOOK = 'RefConvHook'
-# Imports that plain configs keep, for types that plain models of configs/cifar10 name; the last is that of version 0.1.
-PLAIN_TOO = ('refconv_mm.small_image_backbone', 'refconv_mm.data.small_images', 'refconv_mm.compare')
+HOOKS = ('RefConvHook', 'RefConvStartHook', 'RefConvFiniteHook')
+# Imports that plain configs keep, for types that those of configs/cifar10 and configs/own name.
+PLAIN_TOO = (
+    'refconv_mm.small_image_backbone',
+    'refconv_mm.data.small_images',
+    'refconv_mm.data.layouts',
+    'refconv_mm.compare',  # of version 0.1
+)
 _OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 
@@ -34,7 +39,7 @@ def plain_config(cfg: Config) -> Config:
     """The config of the fused model. It does not name refconv_mm, so it runs where that is not installed.
 
     Every `conv_cfg=dict(type='RefConv')` becomes None: without the key, a default could apply that the layer never
-    had. `RefocusedBackbone` is replaced by the backbone that it wraps. RefConvHook and the import are removed.
+    had. `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
 
     Args:
         cfg: any config; it is not changed.
@@ -44,10 +49,10 @@ def plain_config(cfg: Config) -> Config:
     """
     new = copy.deepcopy(cfg._cfg_dict.to_dict())
     new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
-    if hooks := new.get('custom_hooks'):
-        new['custom_hooks'] = [hook for hook in hooks if _name(hook) != HOOK]
+    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if _name(hook) not in HOOKS]):
+        new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
-        new['default_hooks'] = {name: hook for name, hook in hooks.items() if _name(hook) != HOOK}
+        new['default_hooks'] = {name: hook for name, hook in hooks.items() if _name(hook) not in HOOKS}
     imports = new.get('custom_imports')
     if imports:
         names = imports['imports']

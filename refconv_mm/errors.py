@@ -1,4 +1,4 @@
-"""The errors that a user can mend. Each is a ValueError, and the commands print its message without a traceback."""
+"""The errors that a user can mend: ValueErrors and OSErrors. The commands print their message without a traceback."""
 
 
 class CheckpointError(ValueError):
@@ -21,5 +21,21 @@ class MissingPackageError(ValueError, ImportError):
     """An optional package that does not import; the message says how to install it."""
 
 
+class UntrustedError(CheckpointError):
+    """A checkpoint that would run code when it is read."""
+
+
+class WriteError(OSError):
+    """A file that could not be written; the message names it and the free space. What was there before is whole."""
+
+
+class BusyError(ValueError):
+    """A folder that another process is working in."""
+
+
 class DataError(ValueError):
     """Arms of a comparison that did not see the same data."""
+
+
+class DivergedError(ValueError):
+    """A training whose losses, gradients or weights are not finite."""

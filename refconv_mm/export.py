@@ -10,13 +10,15 @@ from typing import Any
 
 import mmcv.cnn
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from .checkpoint import Plain, as_plain
+from .deployed import Deployed
+from .errors import ExportError
 from .files import write_whole
 from .models import build_model, load_whole
 from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
-from .onnx_model import INPUT, RECORD, needed, preprocessing
+from .onnx_model import INPUT, RECORD, head_of, needed, preprocessing
 from .verify import example_input
 from .version import __version__
 
@@ -46,8 +48,10 @@ def export_checkpoint(
     source: str = '',
     shape: tuple[int, int] | None = None,
     opset: int | None = None,
+    decode: bool = False,
+    normalize: bool = False,
 ) -> Exported:
-    """Exports the raw outputs (`mode='tensor'`) of a checkpoint's plain model.
+    """Exports the raw outputs (`mode='tensor'`) or the predictions of a checkpoint's plain model.
 
     A refocused checkpoint is fused first, with its proof. The graph is compared under onnxruntime with the plain
     model under torch, its batch norm unfolded.
@@ -61,6 +65,8 @@ def export_checkpoint(
         shape: height and width of the example input. The default is the config's test size, halved for speed; if the
             graph cannot leave the size open, it is fixed at the test size.
         opset: version of the ONNX operators; None is torch's choice.
+        decode: export predictions, as :class:`refconv_mm.deployed.Deployed` describes them.
+        normalize: the graph normalises pixels of 0 to 255.
 
     Raises:
         MissingPackageError: a package is not installed.
@@ -78,25 +84,44 @@ def export_checkpoint(
     load_whole(reference, plain.state_dict, source or 'the checkpoint')
     model = mmcv.cnn.fuse_conv_bn(copy.deepcopy(reference)) if fold_bn and not plain.folded_bn else reference
     image, whole = example_input(plain.cfg, shape), example_input(plain.cfg, shape, limit=2**30)
+    facts = dict(preprocessing(reference), graph_normalizes=normalize)
+    kind, head = head_of(reference)
+    if decode or normalize:
+        mean, std = _normalisation(reference) if normalize else (None, None)
+        model, reference = (Deployed(m, kind, decode, mean, std) for m in (model, reference))
+        if reference.fixed_size:
+            multiple = getattr(reference.model.data_preprocessor, 'pad_size_divisor', 1)
+            whole = example_input(plain.cfg, shape, limit=2**30, multiple=multiple)
+        if normalize:
+            image, whole = image * std + mean, whole * std + mean
     graph = make_graph(model, reference, image, whole, opset)
     classes = (checkpoint['meta'].get('dataset_meta') or {}).get('classes')
-    record = {**_origin(plain, reference, source, fold_bn), **_proof(graph, reference)}
+    record = {**_origin(plain, source, fold_bn), **_proof(graph, facts), 'model': plain.cfg.model.type}
+    record |= dict(decoded=decode, num_classes=getattr(head, 'num_classes', None))
     record['classes'] = list(map(str, classes)) if classes else None
     entry = graph.proto.metadata_props.add()
     entry.key, entry.value = RECORD, json.dumps(record)
     return Exported(graph, record)
 
 
-def _origin(plain: Plain, model: nn.Module, source: str, fold_bn: bool) -> dict[str, Any]:
+def _normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+    if mean is None or std is None:
+        raise ExportError('--normalize: the data_preprocessor of the config has no mean and std')
+    return mean.detach().clone(), std.detach().clone()
+
+
+def _origin(plain: Plain, source: str, fold_bn: bool) -> dict[str, Any]:
     folded = fold_bn or plain.folded_bn
     note = plain.what + ('; batch norm folded' if folded else '')
-    facts = dict(fused=plain.fused, folded_bn=folded, source=str(source), model=type(model).__name__)
+    facts = dict(fused=plain.fused, folded_bn=folded, source=str(source))
     return dict(version=__version__, note=note, **facts)
 
 
-def _proof(graph: Graph, model: nn.Module) -> dict[str, Any]:
+def _proof(graph: Graph, facts: dict[str, Any]) -> dict[str, Any]:
     return dict(
-        input=dict(name=INPUT, shape=graph.proven[0], **preprocessing(model)),
+        input=dict(name=INPUT, shape=graph.proven[0], **facts),
         outputs=graph.outputs,
         dynamic=graph.dynamic,
         proven=graph.proven,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from .errors import WriteError
+
+PART = '.part-'  # how the names of unfinished files begin
 
 
 def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
@@ -27,16 +32,42 @@ def write_whole(path: Path, write: Any) -> None:
     Args:
         path: the file.
         write: called with the name of a temporary file in the same directory, which is then renamed to `path`.
+
+    Raises:
+        WriteError: the disk is full, the directory is missing or read-only, or the like.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.stem}-', suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(prefix=f'{PART}{path.stem[:99]}-', suffix=path.suffix, dir=path.parent)
+        os.close(handle)
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
+        with open(temporary, 'rb') as file:
+            os.fsync(file.fileno())  # else a power cut after the renaming could leave an empty file
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if reason := _os_error(error):
+            raise WriteError(f'cannot write {path}: {os.strerror(reason)}{_room(path.parent)}') from error
         raise
+
+
+def _os_error(error: BaseException | None) -> int | None:
+    """The number of the OSError in a chain of errors: torch raises its own where a write fails."""
+    while isinstance(error, Exception):
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _room(folder: Path) -> str:
+    """The free space of a disk, as the end of a sentence."""
+    try:
+        return f' (without it, {shutil.disk_usage(folder).free / 2**20:.1f} MiB are free on its disk)'
+    except OSError:
+        return ''
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.fx
@@ -16,6 +17,7 @@ from .options import RefConvOptions
 from .stored import TRAINED, adopt_stored
 
 _DEFAULTS = RefConvOptions()
+Conv = TypeVar('Conv', bound=nn.Conv2d)
 
 
 @MODELS.register_module(name='RefConv')
@@ -28,10 +30,15 @@ class RefConv2d(nn.Conv2d):
     *reads* as the effective kernel `Wt`, for code that computes with a convolution's kernel (mmcv's `fuse_conv_bn`,
     exporters). `.basis` is the frozen kernel.
 
-    A pointwise layer (kernel 1 x 1) has nothing to refocus and is an ordinary trainable convolution.
+    A pointwise layer (kernel 1 x 1) has nothing to refocus, and a kernel smaller than the map cannot be: both are
+    ordinary trainable convolutions.
 
-    Loading a checkpoint without an update makes its kernel the basis and puts the update back to its start. Whoever
-    writes into the basis by hand calls :meth:`refresh` afterwards.
+    Loading a checkpoint without an update makes its kernel the basis and puts the update back to its start.
+
+    `.weight` is computed when it is read. So a write into it is lost: `nn.init.*(layer.weight)`, mmengine's
+    `kaiming_init(layer)`, `layer.weight.data`, `layer.weight.copy_`. Write into `layer.basis` instead, under
+    `torch.no_grad()`, and call :meth:`restart` (or :meth:`refresh`, to keep the update). :meth:`reset_parameters`
+    draws a new basis.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
@@ -45,7 +52,8 @@ class RefConv2d(nn.Conv2d):
         trained_source: where the update came from: `'start'` or `'checkpoint'`.
 
     Raises:
-        TypeError, ValueError: a bad option, or a `map_k` larger than the kernel.
+        TypeError, ValueError: a bad option.
+        TypeError: the kernel is parametrized (weight norm, spectral norm) or the update pruned afterwards.
 
     Example:
         >>> conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
@@ -56,6 +64,7 @@ class RefConv2d(nn.Conv2d):
         True
     """
 
+    # The class that the layer stands for: its forward computes, with `.weight` as the kernel. Fusing returns to it.
     plain_type: type[nn.Conv2d] = nn.Conv2d
 
     def __init__(
@@ -77,22 +86,27 @@ class RefConv2d(nn.Conv2d):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )
-        self.options, self.form = chosen, 'plain'
+        self._begin(chosen)
+
+    def _begin(self, options: RefConvOptions) -> None:
+        """Makes the kernel of an ordinary convolution the basis."""
+        self.options, self.form = options, 'plain'
         self.basis_source, self.trained_source = 'random', 'start'
-        if self.kernel_size == (1, 1):
-            self.register_parameter('refocus', None)
-            return
         kernel = self._parameters['weight']
         assert kernel is not None
-        self.geometry = RF.geometry(kernel.shape, groups, chosen.map_k)
-        self.form = 'explicit' if chosen.form == 'explicit' else 'update'
+        if max(self.kernel_size) < max(options.map_k, 2):
+            self.register_parameter('refocus', None)
+            return
+        self.geometry = RF.geometry(kernel.shape, self.groups, options.map_k)
+        self.form = 'explicit' if options.form == 'explicit' else 'update'
         # Drawn only where it is used: with a zero start the rest of the model draws as without RefConv.
-        self._seed = int(torch.randint(2**31, ())) if chosen.start.random else 0
+        self._seed = int(torch.randint(2**31, ())) if options.start.random else 0
         del self._parameters['weight']
-        self.register_buffer('weight', kernel.detach())
+        basis = kernel.detach()
+        self.register_buffer('weight', basis)
         self.register_buffer('metric', None, persistent=False)
-        shape = self.geometry.map_shape if self.form == 'explicit' else kernel.shape
-        self.register_parameter(self.trained_name, nn.Parameter(kernel.detach().new_zeros(shape)))
+        trained = basis.new_zeros(self.geometry.map_shape) if self.form == 'explicit' else torch.zeros_like(basis)
+        self.register_parameter(self.trained_name, nn.Parameter(trained, kernel.requires_grad))
         self.restart()
 
     # -- the kernel ----------------------------------------------------------------------------------------
@@ -159,7 +173,11 @@ class RefConv2d(nn.Conv2d):
             tracer = input.tracer
             assert isinstance(tracer, torch.fx.Tracer)
             return tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})  # type: ignore[return-value]
-        return self._conv_forward(input, self.weight, self.bias)
+        return self.plain_type.forward(self, input)
+
+    def __prepare_scriptable__(self) -> nn.Conv2d:
+        # TorchScript knows no hooks, so it cannot train the layer; and what this returns replaces the user's layer.
+        raise TypeError('torch.jit.script does not compile RefConv layers: fuse a copy of the model and script that')
 
     # -- start and conversion ------------------------------------------------------------------------------
 
@@ -197,45 +215,43 @@ class RefConv2d(nn.Conv2d):
         else:
             self.trained.copy_(RF.starting_update(basis, geo, options.start, scale, self._seed))
 
+    def reset_parameters(self) -> None:
+        """Draws a new basis (and bias), as `nn.Conv2d` draws its kernel, and puts the update to its start.
+
+        Deferred initialisation calls it after `to_empty`.
+        """
+        basis = self._buffers.get('weight')
+        if basis is None:
+            super().reset_parameters()
+            return
+        drawn = nn.Conv2d(self.in_channels, self.out_channels, self.kernel_size, groups=self.groups)
+        with torch.no_grad():
+            basis.copy_(drawn.weight)
+            if self.bias is not None:
+                self.bias.copy_(drawn.bias)
+        self.basis_source = 'random'
+        self.restart()
+
     @torch.no_grad()
     def to_conv2d(self) -> nn.Conv2d:
-        """A plain convolution with the effective kernel, in this layer's dtype."""
-        with torch.device('meta'):  # no numbers are drawn for a kernel that is about to be written
-            conv = self.plain_type(**self.conv_args(self))
+        """A plain convolution with the effective kernel, in this layer's class, dtype and memory format."""
+        conv = _twin(self, self.plain_type, leave=('weight', 'metric', *TRAINED.values()))
+        for name in _OWN & vars(conv).keys():
+            del conv.__dict__[name]
         # A sum is as exact as it can be; the sums of an explicit map are composed in float64.
         kernel = self.exact_kernel().to(self.basis) if self.form == 'explicit' else self.weight.detach().clone()
-        conv.weight = nn.Parameter(kernel, self.trained.requires_grad)
-        if self.bias is not None:
-            conv.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
-        return conv.train(self.training)
+        conv._parameters = {'weight': nn.Parameter(kernel, self.trained.requires_grad), **conv._parameters}
+        return conv
 
     @classmethod
     @torch.no_grad()
     def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions = _DEFAULTS) -> RefConv2d:
         """A RefConv layer with `conv`'s kernel as its basis; inverse of :meth:`to_conv2d` at the zero start."""
-        old, meta = conv.weight, torch.device('meta')
-        # The rest of the model draws the same random numbers as without the surgery.
-        with torch.random.fork_rng(devices=[]):
-            layer = cls(**cls.conv_args(conv), **asdict(options), device=meta, dtype=old.dtype)
-        if layer.is_refocused and options.start.random:
-            layer._seed = int(torch.randint(2**31, ()))
-        if conv.bias is not None:
-            layer.bias = nn.Parameter(conv.bias.detach().clone(), conv.bias.requires_grad)
-        if layer.is_refocused:
-            layer.weight = old.detach().clone()  # type: ignore[misc]
-        else:
-            layer.weight = nn.Parameter(old.detach().clone())  # type: ignore[misc]
-        layer.restart()
-        layer.trained.requires_grad_(old.requires_grad)
+        layer = _twin(conv, cls)
+        layer.plain_type = type(conv)
+        layer._begin(options)
         layer.basis_source = 'model'
-        return layer.train(conv.training)
-
-    @staticmethod
-    def conv_args(conv: nn.Conv2d) -> dict[str, Any]:
-        """The constructor arguments that a convolution and its RefConv layer share, but for device and dtype."""
-        names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation', 'groups')
-        shared = {name: getattr(conv, name) for name in (*names, 'padding_mode')}
-        return shared | dict(bias=conv.bias is not None)
+        return layer
 
     # -- what nn.Module does, where a derived kernel matters -----------------------------------------------
 
@@ -249,6 +265,19 @@ class RefConv2d(nn.Conv2d):
             del self._parameters[self.trained_name]
             self.refocus, self.metric, self.form = None, None, 'plain'
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name == 'weight' and self.is_refocused:
+            raise TypeError(
+                "weight norm, spectral norm and other parametrizations do not go with a RefConv layer's kernel, whose "
+                'basis is frozen; fuse the model first'
+            )
+        super().__delattr__(name)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        if name.removesuffix('_orig') in TRAINED.values() and name.endswith('_orig'):
+            raise TypeError(f'{name.removesuffix("_orig")}: the update is not a kernel to prune; fuse the model first')
+        super().register_parameter(name, param)
 
     def extra_repr(self) -> str:
         if not self.is_refocused:
@@ -280,3 +309,26 @@ class RefConv2d(nn.Conv2d):
         # Only a checkpoint that has neither is incomplete; one without an update is a plain one.
         if basis_key in state_dict and key in missing_keys:
             missing_keys.remove(key)
+
+
+# What a RefConv layer has and a plain one has not, beside parameters and buffers.
+_OWN = {'options', 'form', 'basis_source', 'trained_source', 'geometry', 'plain_type', '_seed'}
+
+
+def _twin(conv: nn.Conv2d, kind: type[Conv], leave: Sequence[str] = ()) -> Conv:
+    """A convolution of another class with the same attributes and copies of the parameters and buffers.
+
+    Args:
+        leave: names of the parameters and buffers that it does not get.
+    """
+    new: Conv = object.__new__(kind)
+    nn.Module.__init__(new)
+    new.__dict__.update({name: value for name, value in vars(conv).items() if name not in vars(new)})
+    for name, parameter in conv._parameters.items():
+        if name not in leave:
+            copied = None if parameter is None else nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+            new.register_parameter(name, copied)
+    for name, buffer in conv._buffers.items():
+        if name not in leave:
+            new.register_buffer(name, None if buffer is None else buffer.clone())
+    return new.train(conv.training)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from . import compat
 from .config import drop_pretrained
+from .conv_types import pad_as_replaced
 from .errors import CheckpointError
 from .surgery import bare
 
@@ -23,8 +24,10 @@ def build_model(cfg: Config) -> nn.Module:
         model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     drop_pretrained(model_cfg)
     model = MODELS.build(model_cfg)
+    pad_as_replaced(model)
     compat.apply()
-    return model.eval()
+    model.eval()  # OpenMMLab's backbones return nothing here
+    return model
 
 
 def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .deployed import Deployed, decoded_difference, translations
 from .errors import ExportError, MissingPackageError
 from .onnx_model import INPUT, flatten_outputs, needed, open_session
 from .verify import FOLDED_TOLERANCE, relative_difference
@@ -66,7 +67,7 @@ def make_graph(
     only if another batch and another size give the same numbers.
 
     Args:
-        model: the model to export, in eval mode.
+        model: the model to export, in eval mode; a `Deployed` also has what stands before and behind it.
         reference: the model to compare with; the same model, or its state before batch norm was folded.
         image: one example, `(1, C, H, W)`.
         whole: an example of the size that the graph gets if its size cannot stay open; by default `image`.
@@ -76,7 +77,10 @@ def make_graph(
         ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
     """
     reasons: list[str] = []
-    for level in LEVELS:
+    levels: Sequence[tuple[str, ...]] = LEVELS
+    if isinstance(model, Deployed) and model.fixed_size:
+        levels, reasons = LEVELS[1:], ['not dynamic in height, width: boxes are decoded for images of one size']
+    for level in levels:
         x = image if 'height' in level or whole is None else whole
         # Two different images: with one, torch could treat the batch size as a constant.
         inputs = torch.cat([x, x.flip(-1)]) if level else x
@@ -137,6 +141,7 @@ def _to_onnx(model: nn.Module, inputs: Tensor, level: tuple[str, ...], outputs: 
         output_names=outputs,
         opset_version=opset,
         verbose=False,
+        custom_translation_table=translations(),
     )
     proto = program.model_proto
     graph = proto.graph
@@ -159,7 +164,8 @@ def _prove(
         _NotOpenError: the outputs differ on the other input.
     """
     session = open_session(proto.SerializeToString())
-    worst = _worst(session, inputs, expected)
+    decoded = isinstance(reference, Deployed) and reference.decode
+    worst = _worst(session, inputs, expected, decoded)
     if not worst <= TOLERANCE:
         raise ExportError(
             f'the ONNX model is not the plain one: on an input of shape {tuple(inputs.shape)} onnxruntime differs by '
@@ -169,7 +175,7 @@ def _prove(
         return [list(inputs.shape)], worst
     other, wanted = _another(reference, inputs, _input_shape(proto))
     try:
-        second = _worst(session, other, wanted)
+        second = _worst(session, other, wanted, decoded)
     except Exception as error:  # onnxruntime's own classes have no nearer base
         raise _NotOpenError(f'onnxruntime fails on {tuple(other.shape)}: {_brief(error)}') from None
     if not second <= TOLERANCE:
@@ -189,6 +195,7 @@ def _another(model: nn.Module, inputs: Tensor, shape: Sequence[int | str]) -> tu
         size = [n + times * step * is_open for n, times, is_open in zip(inputs.shape[2:], (1, 2), sides, strict=True)]
         generator = torch.Generator().manual_seed(1)
         other = torch.randn(1 if batch else len(inputs), inputs.shape[1], *size, generator=generator)
+        other = other * inputs.std() + inputs.mean()  # the inputs can be pixels
         try:
             return other, raw_outputs(model, other)[1]
         except ExportError as error:
@@ -196,10 +203,13 @@ def _another(model: nn.Module, inputs: Tensor, shape: Sequence[int | str]) -> tu
     raise _NotOpenError(str(reason))
 
 
-def _worst(session: Any, inputs: Tensor, expected: dict[str, Tensor]) -> float:
+def _worst(session: Any, inputs: Tensor, expected: dict[str, Tensor], decoded: bool) -> float:
     """The largest difference of an output, relative to its largest magnitude; NaN if any is not finite."""
-    got = session.run(list(expected), {INPUT: inputs.numpy()})
-    found = [relative_difference(a, torch.from_numpy(b)) for a, b in zip(expected.values(), got, strict=True)]
+    arrays = session.run(list(expected), {INPUT: inputs.numpy()})
+    got = dict(zip(expected, map(torch.from_numpy, arrays), strict=True))
+    if decoded:
+        return decoded_difference(expected, got)
+    found = [relative_difference(expected[name], got[name]) for name in expected]
     return float('nan') if any(d != d for d in found) else max(found)
 
 

@@ -1,4 +1,4 @@
-"""An exported ONNX model: its record, its outputs nested as the head returns them, and the test of a model with it."""
+"""An exported ONNX model: its record, and its outputs nested as the head returns them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .deployed import Deployed
 from .errors import CheckpointError, ExportError, MissingPackageError
 
 RECORD = 'refconv_mm'  # the key of our record among the model's metadata
@@ -93,6 +94,12 @@ def restore(structure: Any, tensors: dict[str, Tensor]) -> Any:
 
 def flatten_outputs(model: nn.Module, outputs: Any) -> tuple[Any, dict[str, Tensor]]:
     """:func:`flatten` with the names that the task uses: `seg_logits`, `cls_score`, `bbox_preds_0`, ..."""
+    if isinstance(model, Deployed):
+        if model.decode:
+            values = outputs.values() if isinstance(outputs, dict) else outputs
+            outputs = dict(zip(model.output_names, values, strict=True))
+            return {'dict': {name: name for name in outputs}}, outputs
+        model = model.model
     kind, head = head_of(model)
     tensors: dict[str, Tensor] = {}
     predict = getattr(head, 'predict_by_feat', None)
@@ -184,6 +191,9 @@ class OnnxModel:
                 f'the ONNX model takes images of {"x".join(map(str, size))} only, and got '
                 f'{"x".join(map(str, inputs.shape[1:]))}: export it with --shape {inputs.shape[2]} {inputs.shape[3]}'
             )
+        if (record := self.record.get('input', {})).get('graph_normalizes'):  # images come normalised here
+            mean, std = (inputs.new_tensor(record[name]).view(-1, 1, 1) for name in ('mean', 'std'))
+            inputs = inputs * std + mean
         parts = inputs.split(batch) if isinstance(batch, int) else [inputs]
         runs = [self._session.run(self._names, {INPUT: part.cpu().numpy()}) for part in parts]
         values = [torch.cat([torch.from_numpy(array) for array in arrays]) for arrays in zip(*runs, strict=True)]
@@ -203,43 +213,3 @@ class OnnxModel:
 
     def __deepcopy__(self, memo: dict) -> OnnxModel:
         return self  # EMA hooks copy the model; a session cannot be copied and does not change
-
-
-def run_on(model: nn.Module, onnx: OnnxModel) -> None:
-    """Makes a model take its raw outputs from ONNX, in place; its post-processing stays.
-
-    Args:
-        model: the plain model of a config; its weights are not used.
-
-    Raises:
-        CheckpointError: the ONNX model was exported for other images or from another model.
-        ExportError: the model has no known head.
-    """
-    _, head = head_of(model)
-    if head is None or not hasattr(model, 'extract_feat'):
-        raise ExportError(f'{type(model).__name__} has no {", ".join(HEADS)}: only models with one are tested as ONNX')
-    expected = {key: onnx.record['input'].get(key) for key in ('mean', 'std', 'channels')}
-    have = preprocessing(model)
-    if have != expected:
-        raise CheckpointError(
-            f'the ONNX model was exported for images of {expected}, and the data_preprocessor of the config makes '
-            f'{have}: pass the config that the model was exported with'
-        )
-    _check_outputs(model.eval(), onnx)
-    model.extract_feat = onnx
-    head.forward = onnx.hand_on
-
-
-@torch.no_grad()
-def _check_outputs(model: nn.Module, onnx: OnnxModel) -> None:
-    """Compares the shapes of the outputs: another architecture or number of classes has others."""
-    device = next(model.parameters()).device
-    inputs = torch.zeros(1, *onnx.record['input']['shape'][1:], device=device)
-    structure, tensors = flatten_outputs(model, model(inputs, mode='tensor'))
-    expected = {name: tuple(value.shape) for name, value in tensors.items()}
-    have = {name: tuple(value.shape) for name, value in flatten_outputs(model, onnx(inputs))[1].items()}
-    if (structure, expected) != (onnx.record['outputs'], have):
-        raise CheckpointError(
-            f"the ONNX model is not of the config's model: on {tuple(inputs.shape)} it returns {have}, and the model "
-            f'of the config {expected}'
-        )

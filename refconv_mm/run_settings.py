@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
+from mmengine.logging import print_log
 
 from .checkpoint import read_checkpoint
 from .config import drop_pretrained, is_refocused_config
-from .errors import CheckpointError
+from .errors import CheckpointError, UntrustedError
+from .pth_files import make_mmengine_read_safely
 from .stored import is_refocused_state
+
+
+def check_complete(cfg: Config) -> None:
+    """Raises a ValueError if a training config lacks a part that mmengine's runner needs."""
+    missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
+    if missing:
+        raise ValueError(f'the config has no {", no ".join(missing)}; a training needs it')
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
@@ -58,8 +68,7 @@ def set_init(cfg: Config, path: str, trust: bool = False) -> str:
 def _read(path: str, trust: bool) -> dict[str, Any]:
     """Reads a checkpoint that mmengine will load later, and gives mmengine's load the same trust."""
     checkpoint = read_checkpoint(path, trust)
-    if trust:
-        os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # torch reads this in loads that do not pass weights_only
+    make_mmengine_read_safely(trust)
     return checkpoint
 
 
@@ -81,18 +90,26 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
         A description of the start, for the log.
 
     Raises:
-        FileNotFoundError, CheckpointError: the checkpoint cannot be read, or only one of checkpoint and config is
-            refocused.
+        FileNotFoundError, CheckpointError: there is nothing to resume from and no `init`, the checkpoint cannot be
+            read, or only one of checkpoint and config is refocused.
     """
     if resume == 'auto':
-        latest = find_latest_checkpoint(cfg.work_dir)
+        latest = latest_checkpoint(Path(cfg.work_dir), trust)
         if latest is None:
+            if not init:
+                raise FileNotFoundError(
+                    f'--resume: there is no checkpoint in {cfg.work_dir} to resume from. To start anew, leave out '
+                    '--resume or name a start with --init.'
+                )
             cfg.resume = False
-            return 'no checkpoint to resume from; ' + (
-                set_init(cfg, init, trust) if init else 'starts as the config says'
-            )
-        resume = latest
-    refocused = is_refocused_state(_read(resume, trust)['state_dict'])
+            return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
+        resume = str(latest)
+    checkpoint = _read(resume, trust)
+    refocused = is_refocused_state(checkpoint['state_dict'])
+    if missing := {'epoch', 'iter'} - set(checkpoint['meta']):
+        raise CheckpointError(
+            f'{resume} cannot be resumed: it lacks meta {" and ".join(sorted(missing))}. Start from it with --init.'
+        )
     _refuse_bare_bases(cfg, resume, refocused)
     if is_refocused_config(cfg) and not refocused:
         raise CheckpointError(
@@ -100,8 +117,44 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
             'Start from the checkpoint with --init: its kernels become the bases.'
         )
     cfg.resume, cfg.load_from = True, resume
+    if (cfg.get('randomness') or {}).get('seed') is None and checkpoint['meta'].get('seed') is not None:
+        # mmengine takes it from the checkpoint too, but after it has built the sampler with another one.
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta']['seed'])
     drop_pretrained(cfg.model)
     return f'resumes from {resume}'
+
+
+def latest_checkpoint(work_dir: Path, trust: bool = False) -> Path | None:
+    """The checkpoint to resume from: the one that mmengine's `last_checkpoint` names, or the last whole one before it.
+
+    A kill can leave half a checkpoint, a record of it, or half a record. Without a record, the checkpoint of the
+    highest epoch or step counts; times of files do not, because clocks can be set back. Checkpoints after the recorded
+    one are those of an earlier run in the folder.
+
+    Raises:
+        UntrustedError: the checkpoint would run code.
+    """
+    record = work_dir / 'last_checkpoint'
+    named = Path(record.read_text(errors='replace').strip()) if record.is_file() else Path()
+    parts = re.fullmatch(r'(.*?)(\d+)(\.pth)', named.name)
+    pattern = re.escape(parts[1]) + r'(\d+)\.pth' if parts else r'(?:epoch|iter)_(\d+)\.pth'
+    # A folder that was moved has the old place in its record; a CheckpointHook can have a folder of its own.
+    elsewhere = parts and not (work_dir / named.name).exists() and named.parent.is_dir()
+    folder = named.parent if elsewhere else work_dir
+    names = os.listdir(folder) if folder.is_dir() else []
+    steps = {int(match[1]): folder / name for name in names if (match := re.fullmatch(pattern, name))}
+    for step in sorted(steps, reverse=True):
+        if parts and step > int(parts[2]):
+            continue
+        try:
+            read_checkpoint(steps[step], trust)
+        except UntrustedError:
+            raise
+        except CheckpointError as error:
+            print_log(f'{error}; the checkpoint before it is tried', logger='current', level=logging.WARNING)
+        else:
+            return steps[step]
+    return None
 
 
 def set_amp(cfg: Config) -> None:

@@ -17,6 +17,8 @@ from .checkpoint import as_plain, load_whole, read_checkpoint
 from .config import drop_pretrained
 from .errors import CheckpointError
 from .hooks import CurvesHook, ProgressHook
+from .memory import keep_freed_memory
+from .pth_files import make_mmengine_read_safely
 from .surgery import bare
 from .terminal import QuietRunner
 
@@ -28,7 +30,9 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
         quiet: the terminal shows a few lines, a progress bar and a row for each validation. The log file has the rest.
             A config with a `runner_type` of its own keeps its runner's log.
     """
+    keep_freed_memory()
     compat.apply()
+    make_mmengine_read_safely()
     kind = QuietRunner if quiet else Runner
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
     compat.apply()

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from .adaptive_padding import REFCONV_FOR
 from .console import label_names
+from .conv_types import refconv_for
 from .layer import RefConv2d
 from .options import RefConvOptions
-from .targets import KINDS, kind_of, select
+from .targets import KINDS, count_reasons, kind_of, note_on, select
 
 # Hooks of a convolution, which its replacement gets.
 _HOOKS = (
@@ -95,11 +95,8 @@ class Report:
         table.add_row('whole model', '', '', '', f'{self.params_before:,}', f'{self.params_after:,}')
         sizes = f'{self.bytes_before / 2**20:.1f} MiB', f'{self.bytes_after / 2**20:.1f} MiB'
         table.add_row('memory (SGD)', '', '', '', *sizes)
-        counts: dict[str, int] = {}
-        for reason in self.skipped.values():
-            counts[reason] = counts.get(reason, 0) + 1
-        notes = [f'left alone: {n} x {reason}' for reason, n in counts.items()]
-        table.caption = '; '.join([*notes, *filter(None, [self.note])])
+        left = f'left alone: {count_reasons(self.skipped)}' if self.skipped else ''
+        table.caption = '; '.join(filter(None, [left, self.note]))
         return table
 
     def __str__(self) -> str:
@@ -114,7 +111,7 @@ def refocus(
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: str | Sequence[str] = KINDS,
     dry_run: bool = False,
     **options: Any,
 ) -> Report:
@@ -127,7 +124,7 @@ def refocus(
         model: any module; its kernels become the bases.
         include: globs on module names, such as `'backbone.*'`.
         exclude: globs of modules to leave out; they override `include`.
-        kinds: any of `'depthwise'`, `'grouped'`, `'dense'`.
+        kinds: one or several of `'depthwise'`, `'grouped'`, `'dense'`.
         dry_run: only report.
         **options: `map_k`, `init`, `identity`, `form`, `gain`, `scope`; see :class:`refconv_mm.RefConvOptions`.
 
@@ -150,10 +147,18 @@ def refocus(
     chosen, skipped = select(model, include, exclude, kinds, checked.map_k)
     # All layers are built before the first is replaced, so an error leaves the model unchanged.
     with torch.random.fork_rng(devices=[], enabled=dry_run):
-        new: dict[str, nn.Conv2d] = {
-            name: REFCONV_FOR[type(conv)].from_conv2d(conv, checked) for name, conv in chosen.items()
-        }
-    return _operate('refocus', model, chosen, new, skipped, dry_run)
+        new: dict[str, nn.Conv2d] = {}
+        for name, conv in chosen.items():
+            kind = refconv_for(conv)
+            assert kind is not None
+            new[name] = kind.from_conv2d(conv, checked)
+    report = _operate('refocus', model, chosen, new, skipped, dry_run)
+    if all(conv.stride == conv.kernel_size for conv in chosen.values()):
+        report.note = (
+            'only patch embeddings (stride = kernel) are refocused; a vision transformer has no other spatial kernels, '
+            'and RefConv changes no linear layer'
+        )
+    return report
 
 
 def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
@@ -177,8 +182,11 @@ def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
     old: dict[str, nn.Conv2d] = dict(named_refconvs(model, refocused_only=False))
     if not old:
         raise ValueError('the model has no RefConv layer to fuse; was it fused before, or built without RefConv?')
+    note = note_on(model)
     new = {name: layer.to_conv2d() for name, layer in old.items() if isinstance(layer, RefConv2d)}
-    return _operate('fuse', model, old, new, {}, dry_run)
+    report = _operate('fuse', model, old, new, {}, dry_run)
+    report.note = note
+    return report
 
 
 def named_refconvs(model: nn.Module, refocused_only: bool = True) -> list[tuple[str, RefConv2d]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from .adaptive_padding import REFCONV_FOR
+from .conv_types import refconv_for
 from .layer import RefConv2d
 
 KINDS = ('depthwise', 'grouped', 'dense')
 
 
-def kind_of(conv: nn.Conv2d) -> str:
+def kind_of(conv: nn.Module) -> str:
     """`'depthwise'` (as many groups as input channels), `'grouped'` or `'dense'` (one group)."""
+    assert isinstance(conv, nn.Conv2d)
     if conv.groups == 1:
         return 'dense'
     return 'depthwise' if conv.groups == conv.in_channels else 'grouped'
@@ -32,27 +35,41 @@ def as_patterns(argument: str, value: str | Sequence[str]) -> list[str]:
     return patterns
 
 
-def named_convs(model: nn.Module) -> dict[str, tuple[nn.Conv2d, list[str]]]:
-    """All 2-d convolutions by their first name, each with all its names; a shared one has several."""
-    found: dict[int, tuple[nn.Conv2d, list[str]]] = {}
+def named_convs(model: nn.Module) -> dict[str, tuple[nn.Module, list[str]]]:
+    """All convolutions by their first name, each with all its names; a shared one has several.
+
+    Also those that RefConv does not replace: 1-d, 3-d, transposed and deformable ones.
+    """
+    found: dict[int, tuple[nn.Module, list[str]]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, nn.Conv2d):
+        if is_conv(module):
             found.setdefault(id(module), (module, []))[1].append(name)
     return {names[0]: (conv, names) for conv, names in found.values()}
 
 
-def why_not(conv: nn.Conv2d, map_k: int, kinds: Sequence[str]) -> str | None:
+def is_conv(module: nn.Module) -> bool:
+    """Whether a module is a convolution of torch, or has a kernel and 'Conv' in its name (mmcv's deformable ones)."""
+    weight = module._parameters.get('weight')
+    return isinstance(module, _ConvNd) or ('Conv' in type(module).__name__ and weight is not None and weight.ndim > 2)
+
+
+def why_not(conv: nn.Module, map_k: int = 3, kinds: Sequence[str] = KINDS) -> str | None:
     """The reason not to refocus a convolution; None if it can be refocused."""
-    if isinstance(conv, RefConv2d):
-        return 'refocused already' if conv.is_refocused else 'pointwise: nothing to refocus'
-    if type(conv) not in REFCONV_FOR:
-        return f'{type(conv).__name__} is a type that RefConv does not replace'
+    ours = isinstance(conv, RefConv2d)
+    if ours and conv.is_refocused:
+        return 'refocused already'
+    if not ours and refconv_for(conv) is None:
+        return f'{type(conv).__name__} ({type(conv).__module__}): RefConv does not replace this type'
+    assert isinstance(conv, nn.Conv2d)
     if 'weight' not in conv._parameters:
         return 'its kernel is computed (weight norm or the like)'
     if conv.kernel_size == (1, 1):
         return 'pointwise: nothing to refocus'
+    map_k = conv.options.map_k if ours else map_k
     if map_k > max(conv.kernel_size):
         return f'kernel {conv.kernel_size} smaller than map_k={map_k}'
+    if ours:
+        return 'its kernel was assigned to an ordinary layer'
     if kind_of(conv) not in kinds:
         return f'{kind_of(conv)}: not asked for'
     return None
@@ -62,7 +79,7 @@ def select(
     model: nn.Module,
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
-    kinds: Sequence[str] = KINDS,
+    kinds: str | Sequence[str] = KINDS,
     map_k: int = 3,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Selects convolutions.
@@ -79,20 +96,22 @@ def select(
 
     Raises:
         TypeError: `model` is not a module, or a pattern is not a string.
-        ValueError: no convolution is chosen, an include pattern matches none, or a kind is unknown.
+        ValueError: no convolution is chosen, a pattern matches none, or a kind is unknown.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     if isinstance(model, nn.Conv2d):
         raise ValueError('the model is itself a convolution and cannot be replaced in place; use RefConv2d.from_conv2d')
     includes, excludes = as_patterns('include', include), as_patterns('exclude', exclude)
-    if unknown := set(kinds) - set(KINDS):
-        raise ValueError(f'kinds must be of {KINDS}, got {sorted(unknown)}')
+    kinds = as_patterns('kinds', kinds)
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f'kinds must be of {KINDS}, got {unknown}')
     convs = named_convs(model)
-    for pattern in includes:
-        if not any(_matches(names, [pattern]) for _, names in convs.values()):
-            some = ', '.join(list(convs)[:5]) or 'none at all'
-            raise ValueError(f'include pattern {pattern!r} matches no 2-d convolution; the model has: {some}')
+    for argument, patterns in (('include', includes), ('exclude', excludes)):
+        for pattern in patterns:
+            if not any(_matches(names, [pattern]) for _, names in convs.values()):
+                some = ', '.join(list(convs)[:5]) or 'none at all'
+                raise ValueError(f'{argument} pattern {pattern!r} matches no convolution; the model has: {some}')
     tied = _tied(convs)
     chosen, skipped = {}, {}
     for name, (conv, names) in convs.items():
@@ -103,11 +122,12 @@ def select(
         elif reason := why_not(conv, map_k, kinds) or tied.get(name):
             skipped[name] = reason
         else:
+            assert isinstance(conv, nn.Conv2d)
             chosen[name] = conv
     if not chosen:
         raise ValueError(
             f'no convolution to refocus (include={includes}, exclude={excludes}, kinds={list(kinds)}, '
-            f'map_k={map_k}); reasons: {_reasons(skipped)}'
+            f'map_k={map_k}); reasons: {count_reasons(skipped)}'
         )
     return chosen, skipped
 
@@ -116,7 +136,7 @@ def _matches(names: list[str], patterns: list[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _tied(convs: dict[str, tuple[nn.Conv2d, list[str]]]) -> dict[str, str]:
+def _tied(convs: dict[str, tuple[nn.Module, list[str]]]) -> dict[str, str]:
     """Layers that share a kernel or a bias with another layer; refocusing would separate them."""
     first: dict[int, str] = {}
     tied = {}
@@ -129,8 +149,24 @@ def _tied(convs: dict[str, tuple[nn.Conv2d, list[str]]]) -> dict[str, str]:
     return tied
 
 
-def _reasons(skipped: dict[str, str]) -> str:
-    counts: dict[str, int] = {}
-    for reason in skipped.values():
-        counts[reason] = counts.get(reason, 0) + 1
-    return '; '.join(f'{n} x {reason}' for reason, n in counts.items()) or 'the model has no 2-d convolution'
+def count_reasons(skipped: dict[str, str]) -> str:
+    """How many convolutions were left alone for each reason."""
+    return '; '.join(f'{n} x {reason}' for reason, n in Counter(skipped.values()).items()) or 'the model has none'
+
+
+def note_on(model: nn.Module) -> str:
+    """Which convolutions of the refocused parts of a model stayed plain although they can be refocused, in a sentence.
+
+    A part is a child of the model, such as its backbone. Empty if there is none.
+    """
+    layers = [name for name, module in model.named_modules() if isinstance(module, RefConv2d) and module.is_refocused]
+    parts = {name.partition('.')[0] for name in layers}
+    plain = [n for n, (conv, _) in named_convs(model).items() if n.partition('.')[0] in parts and not why_not(conv)]
+    if not plain:
+        return ''
+    some = ', '.join(plain[:5]) + (', ...' if len(plain) > 5 else '')
+    count, where = f'{len(plain)} of {len(plain) + len(layers)}', ', '.join(sorted(parts))
+    return (
+        f'{count} KxK convolutions of {where} stayed plain: {some}. '
+        "Where conv_cfg does not reach them, type='RefocusedBackbone' around backbone or neck does, and refocus() too"
+    )

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from .errors import FuseError
+from .image_size import tested_size
 from .layer import RefConv2d
 from .surgery import named_refconvs
 
@@ -94,10 +95,10 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
         ) from error
     result = Comparison(outputs=how, shape=tuple(inputs.shape))
     for name, layer in named_refconvs(refocused):
-        x = seen[name] if name in seen else _random_input(layer)
+        x = seen[name] if name in seen else random_input(layer)
         result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
     got, _ = _outputs(plain, inputs, how)
-    differences = [relative_difference(a, b) for a, b in zip(_tensors(expected), _tensors(got), strict=True)]
+    differences = [relative_difference(a, b) for a, b in zip(tensors_of(expected), tensors_of(got), strict=True)]
     result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
     return result
 
@@ -121,7 +122,7 @@ def _layer_inputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def _random_input(layer: RefConv2d) -> Tensor:
+def random_input(layer: RefConv2d) -> Tensor:
     kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)
@@ -159,47 +160,32 @@ def _outputs(model: nn.Module, inputs: Tensor, how: str | None = None) -> tuple[
     return model.extract_feat(inputs), 'extract_feat'
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_of(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_of(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_of(item)
 
 
-def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320) -> Tensor:
+def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320, multiple: int = 32) -> Tensor:
     """A seeded normal input of a config's test size, halved until the longer side fits `limit`.
 
     Args:
         shape: height and width; by default the config's.
 
     Returns:
-        Shape `(1, C, H, W)`. The config's sides are rounded up to multiples of 32, which feature pyramids need.
+        Shape `(1, C, H, W)`. The config's sides are rounded up to a `multiple`; feature pyramids need 32.
     """
     if shape is None:
-        size = _test_size(cfg.get('test_pipeline')) or _test_size(cfg.get('test_dataloader')) or (224, 224)
+        size = tested_size(cfg) or (224, 224)
         while max(size) > limit:
             size = (size[0] // 2, size[1] // 2)
-        shape = max(32, -(-size[0] // 32) * 32), max(32, -(-size[1] // 32) * 32)
+        shape = max(32, -(-size[0] // multiple) * multiple), max(32, -(-size[1] // multiple) * multiple)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     channels = len(preprocessor.get('mean') or [0, 0, 0])
     return torch.randn(1, channels, *shape, generator=torch.Generator().manual_seed(0))
-
-
-def _test_size(node: Any) -> tuple[int, int] | None:
-    """(height, width) from the last resize or crop in a pipeline."""
-    if isinstance(node, list | tuple):
-        return next((size for item in reversed(node) if (size := _test_size(item))), None)
-    if not isinstance(node, dict):
-        return None
-    value = node.get('scale') or node.get('crop_size')
-    if str(node.get('type', '')).rpartition('.')[2] in ('Resize', 'ResizeEdge', 'CenterCrop') and value:
-        if isinstance(value, int):
-            return value, value
-        if isinstance(value, list | tuple) and len(value) == 2:
-            return int(value[1]), int(value[0])
-    return next((size for item in node.values() if isinstance(item, list | dict) and (size := _test_size(item))), None)

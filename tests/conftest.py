@@ -15,6 +15,9 @@ from mmengine.config import Config
 
 import refconv_mm  # noqa: F401
 from refconv_mm.data import make_cityscapes, make_voc
+from refconv_mm.data.layouts import detect_layout
+
+from .data.made import write_class_folders, write_coco, write_masks
 
 warnings.simplefilter('ignore')
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +39,16 @@ def voc(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def city(tmp_path_factory) -> Path:
     return make_cityscapes(tmp_path_factory.mktemp('data') / 'city', train=8, val=3, size=(64, 96))
+
+
+@pytest.fixture(scope='session')
+def own_data(tmp_path_factory) -> Path:
+    """A folder in which the data of configs/own lie, in COCO's layout, in mask folders and in class folders."""
+    root = tmp_path_factory.mktemp('own')
+    write_coco(detect_layout(make_voc(root / 'voc', train=4, test=2, size=96)), root / 'data/boxes')
+    write_masks(detect_layout(make_cityscapes(root / 'city', train=4, val=2, size=(64, 96))), root / 'data/masks')
+    write_class_folders(root / 'data/classes', train=2, val=1)
+    return root
 
 
 def tiny(name: str, root: Path, work_dir: Path, iters: int = 2, **changes) -> Config:

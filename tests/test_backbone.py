@@ -1,9 +1,11 @@
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from refconv_mm import fuse
+from refconv_mm.config import plain_config
+from refconv_mm.models import build_model, load_whole
 from refconv_mm.surgery import named_refconvs
 
 MIT = dict(
@@ -35,6 +37,24 @@ def test_an_unscoped_type_is_found_in_the_scope_in_force():
         backbone = MMDET.build(dict(type='RefocusedBackbone', backbone=dict(type='MobileNetV2'), include=['layer?.*']))
     assert type(backbone).__module__.startswith('mmdet')
     assert len(named_refconvs(backbone)) == 17
+
+
+def test_a_neck_can_stand_in_the_builder_too():
+    neck = dict(type='RefocusedBackbone', backbone=dict(type='FPN', in_channels=[2, 4], out_channels=8, num_outs=2))
+    head = dict(type='RetinaHead', num_classes=2, in_channels=8, feat_channels=8)
+    backbone = dict(
+        type='ResNet', depth=18, base_channels=2, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)
+    )
+    cfg = Config(
+        dict(default_scope='mmdet', model=dict(type='RetinaNet', backbone=backbone, neck=neck, bbox_head=head))
+    )
+    __import__('mmdet.models')
+    model = build_model(cfg)
+    names = [name for name, _ in named_refconvs(model)]
+    assert names == ['neck.fpn_convs.0.conv', 'neck.fpn_convs.1.conv']
+    fuse(model)
+    assert plain_config(cfg).model.neck.type == 'FPN'
+    load_whole(build_model(plain_config(cfg)), model.state_dict(), 'the fused state')
 
 
 def test_the_rest_of_the_model_draws_as_without_it():

@@ -20,8 +20,9 @@ from refconv_mm.layer import RefConv2d
 
 from .conftest import ROOT, random_checkpoint, run, segmenter
 
-TOOLS = {'train': 'train', 'test': 'test', 'fuse': 'fuse', 'export': 'export_onnx', 'check-data': 'check_data',
-         'compare': 'compare', 'analyse': 'analyse', 'report': 'report'}  # fmt: skip
+TOOLS = {'train': 'train', 'test': 'test', 'predict': 'predict', 'fuse': 'fuse', 'export': 'export_onnx',
+         'check-data': 'check_data', 'compare': 'compare', 'analyse': 'analyse', 'report': 'report',
+         'sweep': 'sweep'}  # fmt: skip
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def fault_of_others():
 
 
 def fault_of_ours():
-    RefConv2d.from_conv2d(None)  # AttributeError
+    RefConv2d.from_conv2d(None)  # TypeError
 
 
 def refused():
@@ -170,7 +171,7 @@ def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
     assert error.count('\n') == bool(message)
 
 
-@pytest.mark.parametrize(('end', 'kind'), [(fault_of_others, ValueError), (fault_of_ours, AttributeError)])
+@pytest.mark.parametrize(('end', 'kind'), [(fault_of_others, ValueError), (fault_of_ours, TypeError)])
 def test_faults_of_the_code_keep_their_traceback(end, kind):
     with pytest.raises(kind):
         commands.run_and_exit(Command(end), None, 'prog')

@@ -1,5 +1,6 @@
 """Each upstream fault exists without its entry and is gone with it."""
 
+import inspect
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
+from torch.hub import load_state_dict_from_url
 
 from refconv_mm import compat
 
@@ -51,6 +53,8 @@ def test_an_entry_for_other_versions_does_nothing(monkeypatch):
     assert not compat.ssd_head_loss_cls()
     assert not compat.voc_class_names()
     assert not compat.init_dist_without_gpu()
+    assert not compat.mmengine_local_put()
+    assert not compat.mmengine_load_url()
 
 
 def test_mmengine_alone_cannot_load_its_log_buffers(tmp_path):
@@ -67,6 +71,43 @@ import refconv_mm
 assert torch.load({str(tmp_path / 'x.pth')!r})['hub'].mean() == 1.5
 """
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+
+
+def test_mmengine_alone_leaves_half_a_file_where_it_cannot_write(tmp_path):
+    """In a process of its own, whose files may have 1,000 bytes."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from mmengine.fileio import LocalBackend
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path({str(tmp_path / 'x.pth')!r})
+
+def left():
+    path.write_bytes(b'old')
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    try:
+        LocalBackend().put(b'new' * 1000, str(path))
+    except OSError as error:
+        assert 'File too large' in str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    return path.read_bytes()
+
+if left() == b'old':
+    raise SystemExit('mmengine writes whole files now: the entry can go')
+import refconv_mm
+assert left() == b'old'
+assert list(path.parent.iterdir()) == [path]
+"""
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+
+
+def test_mmengine_alone_unpickles_downloads():
+    """The default of torch.hub, which mmengine does not change; tests/faults/test_damage.py downloads such a file."""
+    assert inspect.signature(load_state_dict_from_url).parameters['weights_only'].default is False
+    script = 'from mmengine.runner import checkpoint; from torch import hub; ' \
+        'assert checkpoint.load_url is hub.load_state_dict_from_url, "the entry can go"'  # fmt: skip
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+    assert compat.mmengine_load_url()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows where there is no GPU')

@@ -13,10 +13,33 @@ from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT
 
-CONFIGS = sorted((ROOT / 'configs').glob('*/*.py'))
+CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
 # The list of models and the plans are not models.
 MODELS = [path for path in CONFIGS if path.name != 'suite.py' and path.parent.name != 'compare']
 REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
+FROM_IMAGENET = [path for path in CONFIGS if '_refconv-from-imagenet_' in path.name]
+# RefConv layers by architecture: all convolutions of its backbone with kernels larger than 1 x 1 and than their stride.
+LAYERS = {
+    'mobilenetv2': 18,  # the stem and 17 depthwise layers
+    'mobilenetv3-small': 12,
+    'mobilenetv3-large': 16,
+    'shufflenetv2-1x': 20,
+    'resnet18': 17,
+    'resnet50': 17,
+    'densenet121': 59,
+    'convnext-tiny': 19,
+    'mobilevit-small': 14,
+    'efficientnet-b0': 17,
+    'repvgg-a0': 22,
+    'retinanet_r50': 17,
+    'pspnet_r18-d8': 19,
+    'segformer_mit-b0': 16,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_data(own_data, monkeypatch):
+    monkeypatch.chdir(own_data)  # configs/own reads its classes from there
 
 
 def name(path) -> str:
@@ -33,15 +56,20 @@ def test_it_says_how_to_run_it_and_names_what_exists(path):
         assert (path.parent / f'{directory}.py').is_file(), directory
 
 
-@pytest.mark.parametrize('path', MODELS, ids=name)
+def in_a_set(path) -> bool:
+    return any(path.name == other.name.replace('_refconv', kind) for other in REFCONV for kind in ('', '_control'))
+
+
+# A baseline and a control have the model that is built as the plain one of the refocused config.
+@pytest.mark.parametrize('path', [path for path in MODELS if not in_a_set(path)], ids=name)
 def test_it_builds(path):
     cfg = Config.fromfile(path)
     model = build_model(cfg)
     refocused = dict(named_refconvs(model))
     assert bool(refocused) == ('refconv' in path.name)
     if refocused:
-        assert len(refocused) == 18  # the stem and 17 depthwise layers of MobileNetV2
-        assert sum(layer.geometry.width > 1 for layer in refocused.values()) == 17
+        stem = re.sub(r'_refconv.*', '', path.name)
+        assert len(refocused) == next((n for start, n in LAYERS.items() if stem.startswith(start)), 18)
         plain = build_model(plain_config(cfg))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert trained == sum(p.numel() for p in plain.parameters() if p.requires_grad)
@@ -52,11 +80,12 @@ def test_it_builds(path):
 def test_the_control_is_the_refocused_run_without_refconv(path):
     refocused, control = Config.fromfile(path), Config.fromfile(path.with_name(path.name.replace('refconv', 'control')))
     plain = plain_config(refocused).to_dict()
-    assert plain['model']['backbone'].pop('conv_cfg') is None
+    assert plain['model']['backbone'].pop('conv_cfg', None) is None
     assert plain == control.to_dict()
+    assert plain['model'] == Config.fromfile(path.with_name(path.name.replace('_refconv', ''))).to_dict()['model']
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'from-imagenet' in p.name], ids=name)
+@pytest.mark.parametrize('path', FROM_IMAGENET, ids=name)
 def test_the_control_of_refocusing_from_imagenet_is_the_baseline(path):
     plain = plain_config(Config.fromfile(path)).to_dict()
     assert plain['model']['backbone'].pop('conv_cfg') is None

@@ -25,7 +25,7 @@ from refconv_mm.export import export_checkpoint, write_onnx
 from refconv_mm.models import build_model
 from refconv_mm.onnx_graph import make_graph
 from refconv_mm.onnx_model import RECORD, OnnxModel, flatten, needed, restore
-from refconv_mm.onnx_runner import runner_for_test
+from refconv_mm.onnx_runner import run_on, runner_for_test
 from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT, detector, segmenter
@@ -633,7 +633,7 @@ def test_a_head_that_gets_something_else_is_refused(cls):
     with pytest.raises(ExportError, match='does not start from its raw outputs'):
         onnx_model.hand_on(outputs.clone())
     with pytest.raises(ExportError, match='Sequential has no decode_head, bbox_head, head'):
-        M.run_on(nn.Sequential(), onnx_model)
+        run_on(nn.Sequential(), onnx_model)
 
 
 def test_the_gpu_is_used_where_onnxruntime_has_one(cls, monkeypatch):

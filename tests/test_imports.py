@@ -9,11 +9,12 @@ from .conftest import ROOT, run
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'errors', 'files', 'console', 'arguments', 'compat', 'functional', 'options', 'stored',
-    'layer', 'adaptive_padding', 'targets', 'surgery', 'turning', 'distributed', 'config', 'verify', 'models',
-    'checkpoint', 'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
-    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'compare', 'data', 'new_templates',
-    'new_config', 'demo', 'commands', '__main__', '__init__',
+    'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'compat', 'memory',
+    'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery', 'turning',
+    'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'deployed',
+    'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
+    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'predict', 'compare', 'sweep',
+    'data', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 import torch
-from mmengine.registry import MODELS
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, MODELS
 
 from refconv_mm.data.small_images import LoadImageOnce
 from refconv_mm.surgery import named_refconvs
@@ -31,3 +32,16 @@ def test_an_image_is_decoded_once_and_left_as_it_was(tmp_path):
     again = load(dict(img_path=path))
     assert np.array_equal(again['img'], image)
     assert again['img_shape'] == again['ori_shape'] == (32, 32)
+
+
+@DATASETS.register_module()
+class Eleven(BaseDataset):
+    def load_data_list(self):
+        return [dict(number=number) for number in range(11)]
+
+
+def test_every_fifth_image_is_held_out():
+    config = dict(type='EveryFifth', dataset=dict(type='Eleven'))
+    held_out, others = (DATASETS.build(dict(config, held_out=held_out)) for held_out in (True, False))
+    assert [data['number'] for data in held_out] == [4, 9]
+    assert [data['number'] for data in others] == [0, 1, 2, 3, 5, 6, 7, 8, 10]

@@ -1,9 +1,12 @@
 import pytest
+import torch
 from mmcv.cnn import Conv2d as WrappedConv2d
+from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
 
-from refconv_mm import RefConv2d
-from refconv_mm.targets import select
+from refconv_mm import RefConv2d, fuse, refocus
+from refconv_mm.hooks.refconv_hook import training_report
+from refconv_mm.targets import note_on, select
 
 
 class Odd(nn.Conv2d):
@@ -36,7 +39,7 @@ def test_it_chooses_what_it_can_and_says_why_not():
     assert set(chosen) == {'stem', 'dw', 'grouped'}
     assert skipped == {
         'point': 'pointwise: nothing to refocus',
-        'odd': 'Odd is a type that RefConv does not replace',
+        'odd': 'Odd (tests.test_targets): RefConv does not replace this type',
         'small': 'kernel (2, 2) smaller than map_k=3',
         'normed': 'its kernel is computed (weight norm or the like)',
         'done': 'refocused already',
@@ -50,6 +53,7 @@ def test_it_chooses_what_it_can_and_says_why_not():
     (dict(include=['stem', 'gr*']), {'stem', 'grouped'}),
     (dict(exclude='stem'), {'dw', 'grouped'}),
     (dict(kinds=('depthwise',)), {'dw'}),
+    (dict(kinds='depthwise'), {'dw'}),
     (dict(kinds=('dense', 'grouped')), {'stem', 'grouped'}),
     (dict(map_k=5), {'grouped'}),
 ])  # fmt: skip
@@ -58,11 +62,14 @@ def test_globs_kinds_and_kernels(options, names):
 
 
 @pytest.mark.parametrize(('options', 'error', 'match'), [
-    (dict(include='backbone.*'), ValueError, r"'backbone\.\*' matches no 2-d convolution.*stem"),
+    (dict(include='backbone.*'), ValueError, r"'backbone\.\*' matches no convolution.*stem"),
     (dict(include=['dw', 'nothing']), ValueError, "'nothing'"),
     (dict(include='point'), ValueError, 'pointwise'),
     (dict(exclude='*'), ValueError, 'excluded'),
-    (dict(kinds=('fat',)), ValueError, 'fat'),
+    (dict(exclude=['stem', 'hed.*']), ValueError, r"exclude pattern 'hed\.\*' matches no convolution"),
+    (dict(kinds=('fat',)), ValueError, r"\['fat'\]"),
+    (dict(kinds='fat'), ValueError, r"\['fat'\]"),
+    (dict(kinds=2), TypeError, 'kinds'),
     (dict(include=3), TypeError, 'include'),
     (dict(exclude=[None]), TypeError, 'exclude'),
 ])  # fmt: skip
@@ -76,5 +83,47 @@ def test_what_is_no_net_is_refused():
         select(nn.Conv2d(4, 4, 3))
     with pytest.raises(TypeError, match=r'nn\.Module'):
         select('resnet50')
-    with pytest.raises(ValueError, match='no 2-d convolution'):
+    with pytest.raises(ValueError, match='no convolution; the model has: none at all'):
         select(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_other_convolutions_are_named_as_left_alone():
+    others = nn.ModuleDict(
+        dict(
+            one=nn.Conv1d(4, 4, 3),
+            three=nn.Conv3d(4, 4, 3),
+            up=nn.ConvTranspose2d(4, 4, 3),
+            deform=DeformConv2d(4, 4, 3),
+            modulated=ModulatedDeformConv2d(4, 4, 3),
+            qat=torch.ao.nn.qat.Conv2d(4, 4, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig()),
+            norm=nn.LayerNorm((4, 4, 4)),
+        )
+    )
+    skipped = select(nn.ModuleDict(dict(others=others, conv=nn.Conv2d(4, 4, 3))))[1]
+    assert set(skipped) == {f'others.{name}' for name in set(others) - {'norm'}}
+    assert skipped['others.qat'] == 'Conv2d (torch.ao.nn.qat.modules.conv): RefConv does not replace this type'
+    with pytest.raises(ValueError, match=r'reasons: 1 x Conv3d \(torch\.nn\.modules\.conv\): RefConv does not replace'):
+        select(nn.Sequential(nn.Conv3d(4, 4, 3)))
+
+
+def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
+    def model() -> nn.Module:
+        backbone = nn.Sequential(RefConv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1), RefConv2d(8, 8, 2))
+        return nn.ModuleDict(dict(backbone=backbone, head=nn.Conv2d(8, 8, 3)))
+
+    note = note_on(model())
+    assert note.startswith('1 of 2 KxK convolutions of backbone stayed plain: backbone.1. ')
+    assert 'RefocusedBackbone' in note
+    assert fuse(model()).note == note
+    report = training_report(model())
+    assert report.note == note
+    assert report.skipped == {'backbone.3': 'kernel (2, 2) smaller than map_k=3'}
+    whole = model()
+    refocus(whole)
+    assert note_on(whole) == ''
+
+
+def test_of_a_vision_transformer_only_the_patch_embedding_is_refocused():
+    model = nn.ModuleDict(dict(patches=nn.Conv2d(3, 8, 4, stride=4), block=nn.Linear(8, 8)))
+    assert 'only patch embeddings' in str(refocus(model))
+    assert not refocus(nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 3))).note

@@ -92,6 +92,12 @@ def test_difference_is_relative_to_the_largest_output():
      (1, 3, 224, 224)),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[
         dict(type='ResizeEdge', scale=256), dict(type='CenterCrop', crop_size=224)]))), (1, 3, 224, 224)),
+    # The loaders test at 224; the pipeline beside them is that of a base config.
+    (dict(test_pipeline=[dict(type='Resize', scale=(320, 320))],
+          test_dataloader=dict(dataset=dict(pipeline=[dict(type='Resize', scale=(224, 224))]))), (1, 3, 224, 224)),
+    # The test images keep their size.
+    (dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='PackInputs')])),
+          train_dataloader=dict(dataset=dict(pipeline=[dict(type='RandomCrop', crop_size=(96, 64))]))), (1, 3, 96, 64)),
     (dict(model=dict(data_preprocessor=dict(mean=[0.5]))), (1, 1, 224, 224)),
     (dict(data_preprocessor=dict(mean=[0.5])), (1, 1, 224, 224)),
 ])  # fmt: skip

@@ -4,11 +4,18 @@
 # Against the VOC config: data root, classes, schedule, batch and the normalisation of the weights.
 _base_ = '../voc/ssdlite_mobilenetv2_voc0712.py'
 
+from refconv_mm.image_size import resized, ssdlite_anchors
+
 data_root = 'data/VOCdevkit/'  # the line to edit: a folder with VOC2007/
+input_size = 320  # the side of the images
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (119, 11, 32), (0, 0, 142)])
 
-model = dict(data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3), bbox_head=dict(num_classes=3))
-train_pipeline = {{_base_.train_pipeline}}
+model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+    bbox_head=dict(num_classes=len(metainfo['classes']), anchor_generator=ssdlite_anchors(input_size)),
+)
+train_pipeline = resized(_base_.train_pipeline, input_size)
+test_pipeline = resized(_base_.test_pipeline, input_size)
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -23,14 +30,14 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, metainfo=metainfo))
+val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 # 0.5 is VOC's; the others tell models apart that find everything at 0.5.
 val_evaluator = dict(iou_thrs=[0.5, 0.6, 0.7, 0.75, 0.8])
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=20, val_interval=5)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=1), logger=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=2), logger=dict(interval=10))
 optim_wrapper = dict(optimizer=dict(lr=0.005))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=74),

@@ -5,7 +5,8 @@
 _base_ = '../cityscapes/deeplabv3plus_mobilenetv2-d8_cityscapes-512x1024.py'
 
 data_root = 'data/camvid/'  # the line to edit: a folder with leftImg8bit/ and gtFine/
-crop_size = (160, 224)  # of images of 240x320, so that two cores can bear it
+size = (240, 320)  # height and width of the images
+crop_size = (160, 224)  # for training, so that two cores can bear it
 
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3, size=crop_size),
@@ -16,7 +17,7 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(320, 240), ratio_range=(0.7, 1.2), keep_ratio=True),
+    dict(type='RandomResize', scale=size[::-1], ratio_range=(0.7, 1.2), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
@@ -24,6 +25,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=size[::-1], keep_ratio=True),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
@@ -33,6 +35,6 @@ test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=240, val_interval=240)
 param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=240, by_epoch=False)]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=240, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=240, max_keep_ckpts=2))
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

@@ -15,7 +15,6 @@ model = dict(
 )
 # Of the files as they are; the images are read as BGR.
 data_preprocessor = dict(num_classes=10, mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=True)
-images = 50000
 dataset = dict(type='CustomDataset', data_root=data_root, data_prefix='train', with_label=True)
 load = [dict(type='LoadImageOnce')]
 pack = [dict(type='PackInputs')]
@@ -28,14 +27,14 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(**dataset, indices=[i for i in range(images) if i % 5 != 4], pipeline=[*load, *augment, *pack]),
+    dataset=dict(type='EveryFifth', held_out=False, dataset=dict(**dataset, pipeline=[*load, *augment, *pack])),
 )
 val_dataloader = dict(
     batch_size=250,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(**dataset, indices=list(range(4, images, 5)), pipeline=[*load, *pack]),
+    dataset=dict(type='EveryFifth', held_out=True, dataset=dict(**dataset, pipeline=[*load, *pack])),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1,))

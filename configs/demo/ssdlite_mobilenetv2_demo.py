@@ -5,7 +5,8 @@ _base_ = '../voc/ssdlite_mobilenetv2_voc0712.py'
 
 data_root = 'work_dirs/demo/data/voc/'
 metainfo = dict(classes=('disc', 'square', 'triangle'), palette=[(220, 20, 60), (0, 80, 220), (0, 160, 60)])
-size = (160, 160)
+input_size = 160
+size = (input_size, input_size)
 
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
@@ -13,7 +14,7 @@ model = dict(
     neck=dict(in_channels=(48, 1280), out_channels=(48, 1280, 128, 128, 128, 64), norm_cfg=dict(momentum=0.1)),
     bbox_head=dict(
         in_channels=(48, 1280, 128, 128, 128, 64),
-        num_classes=3,
+        num_classes=len(metainfo['classes']),
         norm_cfg=dict(momentum=0.1),
         anchor_generator=dict(
             strides=[16, 32, 54, 80, 160, 160],

@@ -1,8 +1,4 @@
-# python tools/train.py configs/imagenet/mobilenetv2_refconv_imagenet.py --init mobilenet_v2.pth
-#
-# Refocuses the trained baseline. It differs from its control in these lines and nothing else.
-_base_ = './mobilenetv2_control_imagenet.py'
+# python tools/train.py configs/imagenet/mobilenetv2_refconv_imagenet.py --init mobilenetv2.pth
+_base_ = ['./mobilenetv2_control_imagenet.py', '../_base_/refconv.py']
 
-custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
-default_hooks = dict(refconv=dict(type='RefConvHook'))
 model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

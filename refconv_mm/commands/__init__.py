@@ -10,27 +10,29 @@ import argparse
 import importlib
 import shlex
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from ..version import __version__
+from .explain import chain, explain
 
 # name: (module in this package, what the command does)
 COMMANDS = {
     'new': ('new', 'write configs for a folder of data'),
     'train': ('train', 'train a config, refocused or plain'),
     'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
+    'predict': ('predict', 'draw and list predictions for images'),
     'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
     'export': ('export', 'write a checkpoint as an ONNX model'),
     'check-data': ('check_data', 'list the faults in the data sets of a config'),
     'compare': ('compare', 'train the arms of a plan from the same start and compare them'),
     'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
     'report': ('report', 'put the analyses of a directory on one HTML page'),
+    'sweep': ('sweep', 'check refocusing on a model of each family that the libraries ship'),
 }
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -45,16 +47,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument('--version', action='version', version=f'refconv_mm {__version__}')
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     module = None
-    for name, (_, text) in COMMANDS.items():
-        if name == chosen:
-            module = command_module(name)
-            add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
-        else:
-            subparsers.add_parser(name, help=text, add_help=False)
-    args = parser.parse_args(words)
-    assert module is not None
-    args.command_line = shlex.join(['refconv', *words])
-    run_and_exit(module, args, f'refconv {args.command}')
+    with quiet_interrupt(parser.prog):
+        for name, (_, text) in COMMANDS.items():
+            if name == chosen:
+                module = command_module(name)
+                add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
+            else:
+                subparsers.add_parser(name, help=text, add_help=False)
+        args = parser.parse_args(words)
+        assert module is not None
+        args.command_line = shlex.join(['refconv', *words])
+        run_and_exit(module, args, f'refconv {args.command}')
 
 
 def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
@@ -64,12 +67,23 @@ def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
         command: its name, or a module like those of the commands.
         description: the text that `--help` prints first.
     """
-    module = command_module(command) if isinstance(command, str) else command
     parser = argparse.ArgumentParser()
-    add_command(parser, module, description)
-    args = parser.parse_args()
-    args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
-    run_and_exit(module, args, parser.prog)
+    with quiet_interrupt(parser.prog):
+        module = command_module(command) if isinstance(command, str) else command
+        add_command(parser, module, description)
+        args = parser.parse_args()
+        args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
+        run_and_exit(module, args, parser.prog)
+
+
+@contextmanager
+def quiet_interrupt(prog: str) -> Iterator[None]:
+    """Ends the process with one line after Ctrl-C: while a command is imported, and while it ends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f'{prog}: interrupted', file=sys.stderr)
+        sys.exit(130)
 
 
 def command_module(name: str) -> ModuleType:
@@ -92,28 +106,13 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     run: Callable[[argparse.Namespace], int | None] = module.run
     try:
         sys.exit(run(args) or 0)
-    except KeyboardInterrupt:
-        message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
-        if not is_for_users(error):
+    except (Exception, KeyboardInterrupt) as error:
+        text = explain(error)
+        if any(isinstance(one, KeyboardInterrupt) for one in chain(error)):  # torch.save raises another error after it
+            message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
+        elif text is not None:
+            message, code = f'error: {text}', 2
+        else:
             raise
-        message, code = f'error: {error}', 2
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
-
-
-def is_for_users(error: BaseException) -> bool:
-    """Whether an error's message is all that a user needs.
-
-    It is if a file is missing or would be overwritten, or if a `raise` of this package raised the error or one that led
-    to it. The traceback of any other error helps to find a fault in the code.
-    """
-    if isinstance(error, FileNotFoundError | FileExistsError):
-        return True
-    cause: BaseException | None = error
-    while cause is not None:
-        for frame in traceback.extract_tb(cause.__traceback__)[-1:]:  # the innermost
-            if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
-                return True
-        cause = cause.__cause__ or cause.__context__
-    return False

@@ -1,6 +1,7 @@
-"""Writes a refocused, fused or plain checkpoint as an ONNX model of its raw outputs, compared under onnxruntime.
+"""Writes a refocused, fused or plain checkpoint as an ONNX model, compared under onnxruntime.
 
-refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx
+refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx                        # raw outputs of the head
+refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx --decode --normalize   # from pixels to predictions
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,6 +17,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('checkpoint')
     parser.add_argument('out', metavar='OUT.onnx')
     parser.add_argument('--fold-bn', action='store_true', help='fold batch norm, also where torch would leave it')
+    parser.add_argument('--decode', action='store_true', help='boxes after NMS, arg-max or softmax in the graph')
+    parser.add_argument('--normalize', action='store_true', help='the graph takes pixels of 0 to 255')
     arguments.add_ema(parser)
     arguments.add_shape(parser, 'example input, of sides that stay fixed')
     parser.add_argument('--opset', type=int, help="version of the ONNX operators (default: torch's)")
@@ -35,6 +38,8 @@ def run(args: Namespace) -> None:
         source=args.checkpoint,
         shape=arguments.shape_of(args),
         opset=args.opset,
+        decode=args.decode,
+        normalize=args.normalize,
     )
     written = write_onnx(exported, args.out, args.force)
     print(f'{exported}\nwrote {written}')

@@ -8,6 +8,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from mmengine.config import Config
 
 from ..arguments import add_trust, merge_options, open_config
+from ..pth_files import make_mmengine_read_safely
 from ..run_settings import set_launcher, set_work_dir
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -21,6 +22,12 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=SUPPRESS)
 
 
+def is_first_process(args: Namespace) -> bool:
+    """Whether this is the first process of a run, before mmengine knows it: each launcher sets a variable."""
+    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+    return args.launcher == 'none' or next(filter(None, ranks), '0') == '0'
+
+
 def open_run_config(args: Namespace) -> Config:
     """The config of a run; `--cfg-options` override what the launcher sets."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -28,4 +35,5 @@ def open_run_config(args: Namespace) -> Config:
     set_launcher(cfg, args.launcher)
     merge_options(cfg, args.cfg_options or {}, '--cfg-options')
     set_work_dir(cfg, args.work_dir, args.config)
+    make_mmengine_read_safely(args.trust)
     return cfg

@@ -5,12 +5,17 @@ torchrun --nproc_per_node 8 -m refconv_mm train CONFIG --init baseline.pth --lau
 """
 
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
+from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import arguments, run_settings, runners
+from ..hooks import SeededStepsHook, add_guards
+from ..lock import only_one
 from ..version import __version__
-from .run_arguments import add_run_arguments, open_run_config
+from .run_arguments import add_run_arguments, is_first_process, open_run_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,6 +35,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Trains."""
     cfg = open_run_config(args)
+    run_settings.check_complete(cfg)
+    with only_one(Path(cfg.work_dir)) if is_first_process(args) else nullcontext():
+        train(args, cfg)
+
+
+def train(args: Namespace, cfg: Config) -> None:
+    """Trains in a work dir that no other run uses."""
     if args.amp:
         run_settings.set_amp(cfg)
     if args.auto_scale_lr:
@@ -42,7 +54,9 @@ def run(args: Namespace) -> None:
     runner = runners.build_runner(cfg, quiet=True)
     if cfg.get('load_from') and not cfg.get('resume') and args.init:
         start += '; ' + runners.check_start(runner.model, args.init, args.trust)
+    add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
+    runner.register_hook(SeededStepsHook())
     runners.train_with_progress(runner)
     runners.leave_process_group()
 

@@ -6,6 +6,14 @@ The import registers the types that the configs of runs name. Configs of version
 
 from ..small_image_backbone import build_small_image_backbone
 from .metrics import OtherMetricHook
+from .other_methods import FollowingBasisHook, build_attention_backbone
 from .seeding import NumberedSampler, SeededDataset
 
-__all__ = ['NumberedSampler', 'OtherMetricHook', 'SeededDataset', 'build_small_image_backbone']
+__all__ = [
+    'FollowingBasisHook',
+    'NumberedSampler',
+    'OtherMetricHook',
+    'SeededDataset',
+    'build_attention_backbone',
+    'build_small_image_backbone',
+]

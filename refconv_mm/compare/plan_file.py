@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
+from ..arguments import read_config
 from .plan import BASELINE, CONTROL, SCHEDULES, Arm, Baseline, Budget, Plan, Task, find_file
 
 
@@ -27,9 +26,7 @@ def read_plan(
         FileNotFoundError: the plan, or a config or checkpoint that it names, does not exist.
         ValueError: a key of the plan is missing, unknown or contradicts another; the message names the place.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no plan at {path}')
-    values = Config.fromfile(path)._cfg_dict.to_dict()
+    values = read_config(path, 'plan')._cfg_dict.to_dict()
     where = str(path)
     for name in ('tasks', 'arms', 'seeds'):
         if not values.get(name):

@@ -7,44 +7,32 @@ from __future__ import annotations
 
 import argparse
 import copy
-import fcntl
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 
-from ..checkpoint import as_plain, read_checkpoint
+from .. import compat
+from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
 from ..config import plain_config, without_run
 from ..curves import read_curve
-from ..errors import CheckpointError
-from ..files import read_json, write_json, write_text, write_whole
+from ..errors import BusyError, DivergedError
+from ..files import read_json, write_json, write_text
+from ..hooks import FiniteHook, StartHook
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
-from ..run_settings import set_init, set_resume
+from ..lock import only_one
+from ..run_settings import latest_checkpoint, set_init, set_resume
 from ..runners import build_runner, check_start, name_run, runner_for_checkpoint
 from ..surgery import trainable
 from .identity import changed_parts, code_hash, run_identity, weights_hash
 from .seeding import seed_data
-from .steps_hook import SECONDS, Diverged, StepsHook
+from .steps_hook import SECONDS, StepsHook
 
 BUSY = 75  # exit code: another process does this run
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Locks a run for this process; exits with `BUSY` if another process has locked it."""
-    with open(folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f'another process does the run in {folder}', file=sys.stderr)
-            sys.exit(BUSY)
-        yield
 
 
 def complete_run(folder: Path) -> None:
@@ -84,7 +72,7 @@ def train_and_fuse(cfg: Config, folder: Path, start: str | None) -> dict[str, An
     """
     try:
         result = train(copy.deepcopy(cfg), folder, start)
-    except Diverged as diverged:
+    except DivergedError as diverged:
         return dict(diverged=str(diverged), metrics={}, weights='')
     fuse_run(cfg, folder)
     return dict(result, metrics={}, weights=weights_hash(folder / 'fused.pth'))
@@ -109,6 +97,8 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     if cfg.get('load_from') and not cfg.get('resume') and start is not None:
         start_note += '; ' + check_start(runner.model, start)
     print(start_note, flush=True)
+    runner.register_hook(StartHook(random_parts='*'))  # the plan names every start
+    runner.register_hook(FiniteHook())
     runner.register_hook(SeenDataHook())
     runner.register_hook(StepsHook(folder, seed))
     runner.train()
@@ -122,29 +112,16 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     )
 
 
-def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The newest complete checkpoint; mmengine's own record can name one that a kill left incomplete or removed."""
-    for path in sorted(work_dir.glob('*.pth'), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            read_checkpoint(path)
-        except CheckpointError:
-            path.unlink()
-        else:
-            return path
-    return None
-
-
 def fuse_run(cfg: Config, folder: Path) -> None:
     """Writes the plain checkpoint and its config."""
     last = latest_checkpoint(folder / 'train')
     if last is None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
     plain = as_plain(cfg, read_checkpoint(last), source=str(last))
-    plain_cfg = without_run(plain_config(plain.cfg))
-    meta = dict(refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers), cfg=plain_cfg.pretty_text)
-    checkpoint = dict(state_dict=plain.state_dict, meta=meta)
-    write_whole(folder / 'fused.pth', lambda temporary: torch.save(checkpoint, temporary))
-    write_text(folder / 'fused.py', meta['cfg'])
+    text = compat.runs_alone(without_run(plain_config(plain.cfg)).pretty_text)
+    meta = dict(refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers), cfg=text)
+    write_checkpoint(folder / 'fused.pth', dict(state_dict=plain.state_dict, meta=meta))
+    write_text(folder / 'fused.py', text)
 
 
 def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
@@ -165,8 +142,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
     folder = parser.parse_args().folder
-    with only_one(folder):
-        complete_run(folder)
+    try:
+        with only_one(folder):
+            complete_run(folder)
+    except BusyError as error:
+        print(error, file=sys.stderr)
+        sys.exit(BUSY)
 
 
 if __name__ == '__main__':

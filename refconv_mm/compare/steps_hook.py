@@ -1,8 +1,7 @@
-"""The hook of a run: seeds each step, writes the progress, and stops a training that diverges."""
+"""The hook of a run: seeds each step and writes the progress."""
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -13,24 +12,19 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..files import write_json
-from .seeding import derived_seed, seed_all
+from ..seeds import derived_seed, seed_all
 
 SECONDS = 'train_seconds'
 
 
-class Diverged(Exception):
-    """The loss is not finite; this is a result of the run and not a failure."""
-
-
 class StepsHook(Hook):
-    """Seeds each step of a run, writes its progress, and raises :class:`Diverged`.
+    """Seeds each step of a run and writes its progress.
 
     Args:
         folder: of the run.
         seed: of the run.
     """
 
-    # Before mmdet's CheckInvalidLossHook, which would make divergence a failure.
     priority = 'LOW'
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -45,10 +39,6 @@ class StepsHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         step, now = runner.iter + 1, time.monotonic()
-        if step % 10 == 0 or step == runner.max_iters:
-            loss = float(outputs['loss'])
-            if not math.isfinite(loss):
-                raise Diverged(f'the loss is {loss} at step {step}')
         if now - self.last > 1:
             self.last = now
             write_json(self.folder / 'progress.json', dict(step=step, steps=runner.max_iters))

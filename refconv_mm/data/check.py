@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, UnidentifiedImageError
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from .check_images import GREY, ODD
+from .check_samples import Finding, LoadedSample, RecordedSample, VocSample
+from .classes import class_difference, config_classes, data_classes, dataset_class, is_voc, leaves, voc_paths
+from .layouts import detect_layout, read_dataset
+
 SPLITS = ('train', 'val', 'test')
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fault of one file.
-
-    Attributes:
-        split: `'train'`, `'val'` or `'test'`.
-        kind: a short name of the kind of fault.
-        where: the file.
-        what: the details.
-    """
-
-    split: str
-    kind: str
-    where: str
-    what: str = ''
 
 
 def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], dict[str, int]]:
@@ -67,20 +51,56 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], di
             counts[split] = counts.get(split, 0) + len(samples)
             if not samples and not any(item.split == split for item in findings):
                 findings.append(Finding(split, 'no samples', str(leaf.get('data_root', ''))))
-            for sample in track(samples, f'{split:>5}', disable=not progress, transient=True):
-                findings += sample.check(split)
+            found = [
+                each
+                for sample in track(samples, f'{split:>5}', disable=not progress, transient=True)
+                for each in sample.check(split)
+            ]
+            twice = Counter(sample.image for sample in samples)
+            findings += [Finding(split, 'listed twice', path, f'{n} times') for path, n in twice.items() if n > 1]
+            findings += without_repetition(found, len(samples), str(leaf.get('data_root') or ''))
     if not seen:
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader to check')
     return findings, counts
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
+def without_repetition(findings: list[Finding], images: int, root: str) -> list[Finding]:
+    """Says once what all images of a set have in common; that all are grey is no fault at all."""
+    alike = {key for key, n in Counter((f.kind, f.what) for f in findings if f.kind in ODD).items() if 1 < n == images}
+    rest = [each for each in findings if (each.kind, each.what) not in alike]
+    shared = sorted((kind, what) for kind, what in alike if kind != GREY)
+    return rest + [Finding(findings[0].split, kind, root, f'all {images} images: {what}') for kind, what in shared]
+
+
+def class_lines(cfg: Config) -> list[str]:
+    """For each split whose data has other classes than the config: both, in a sentence.
+
+    Raises:
+        ValueError: the classes of a data set are a text.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    lines = []
+    for split in SPLITS:
+        for leaf in leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {'type': None}):
+            try:
+                difference = class_difference(config_classes(leaf), data_classes(leaf))
+            except ValueError as error:
+                raise ValueError(f'{split}_dataloader: {error}') from error
+            if difference:
+                lines.append(f'{split}: {difference}')
+    return lines
+
+
+def folder_config(folder: str | Path) -> Config:
+    """The data sets of a folder as a config.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`refconv_mm.data.layouts.detect_layout`.
+    """
+    layout = detect_layout(folder)
+    scopes = dict(detection='mmdet', segmentation='mmseg', classification='mmpretrain')
+    loaders = {f'{split}_dataloader': dict(dataset=layout.dataset(split)) for split in layout.splits}
+    return Config(dict(default_scope=scopes[layout.task], **loaders))
 
 
 def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 50) -> Table:
@@ -90,150 +110,41 @@ def findings_table(findings: list[Finding], counts: dict[str, int], most: int = 
     for name in ('split', 'kind', 'file', 'detail'):
         table.add_column(name, overflow='fold')
     for item in findings[:most]:
-        table.add_row(item.split, item.kind, item.where, item.what)
+        table.add_row(item.split, item.kind, escape(item.where), escape(item.what))
     if len(findings) > most:
         table.caption = f'and {len(findings) - most} more'
     return table
 
 
-@dataclass
-class _Voc:
-    """An image with a VOC annotation, read from the XML, since mmdet drops unknown classes without a message."""
-
-    image: str
-    xml: str
-    classes: tuple[str, ...]
-
-    def check(self, split: str) -> Iterator[Finding]:
-        size, problem = _image_size(self.image)
-        if problem:
-            yield Finding(split, problem, self.image)
-        try:
-            root = ElementTree.parse(self.xml).getroot()
-        except FileNotFoundError:
-            yield Finding(split, 'annotation missing', self.xml)
-            return
-        except ElementTree.ParseError as error:
-            yield Finding(split, 'annotation unreadable', self.xml, str(error))
-            return
-        objects = root.findall('object')
-        if not objects:
-            yield Finding(split, 'image without a label', self.xml)
-        for i, item in enumerate(objects):
-            name = item.findtext('name') or ''
-            if name not in self.classes:
-                yield Finding(split, 'unknown class', self.xml, f'object {i}: {name!r}')
-            try:
-                box = [float(item.findtext(f'bndbox/{tag}') or '') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
-            except ValueError:
-                yield Finding(split, 'box unreadable', self.xml, f'object {i}')
-                continue
-            # VOC counts pixels from 1 to the width.
-            yield from _check_box(split, self.xml, i, (box[0] - 1, box[1] - 1, box[2] - 1, box[3] - 1), size)
-
-
-@dataclass
-class _Loaded:
-    """A sample as a data set's own reader describes it: boxes, a label map or a class number."""
-
-    info: dict[str, Any]
-    classes: int
-    ignore: int
-
-    def check(self, split: str) -> Iterator[Finding]:
-        image = self.info['img_path']
-        size, problem = _image_size(image)
-        if problem:
-            yield Finding(split, problem, image)
-        instances = self.info.get('instances')
-        if instances is not None:
-            if not instances:
-                yield Finding(split, 'image without a label', image)
-            for i, item in enumerate(instances):
-                if not 0 <= item['bbox_label'] < self.classes:
-                    yield Finding(split, 'label id out of range', image, f'object {i}: {item["bbox_label"]}')
-                yield from _check_box(split, image, i, tuple(item['bbox']), size)
-        if 'seg_map_path' in self.info:
-            yield from self._check_map(split, size)
-        labels = np.atleast_1d(self.info.get('gt_label', []))
-        if labels.size and self.classes and (labels.min() < 0 or labels.max() >= self.classes):
-            yield Finding(split, 'label id out of range', image, str(self.info['gt_label']))
-
-    def _check_map(self, split: str, size: tuple[int, int] | None) -> Iterator[Finding]:
-        path = self.info['seg_map_path']
-        map_size, problem = _image_size(path)
-        if problem:
-            yield Finding(split, problem.replace('image', 'label map'), path)
-            return
-        if size and map_size != size:
-            yield Finding(split, 'label map of another size', path, f'{map_size}, its image {size}')
-        with Image.open(path) as picture:
-            ids = set(np.unique(np.asarray(picture)).tolist())
-        if self.info.get('label_map'):
-            ids = {self.info['label_map'].get(i, i) for i in ids}
-        if self.info.get('reduce_zero_label'):
-            ids = {self.ignore if i in (0, self.ignore) else i - 1 for i in ids}
-        wrong = sorted(i for i in ids if i != self.ignore and not 0 <= i < self.classes)
-        if wrong:
-            yield Finding(split, 'label id out of range', path, f'{wrong[:8]} of {self.classes} classes')
-        if ids <= {self.ignore}:
-            yield Finding(split, 'image without a label', path, 'all ignored')
-
-
-def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[_Voc | _Loaded]:
+def _samples(leaf: dict, split: str, findings: list[Finding]) -> Iterator[VocSample | RecordedSample | LoadedSample]:
     """Reads the list of a data set; a fault of the list itself becomes a finding."""
-    with DATASETS.switch_scope_and_registry(leaf.get('_scope_')) as registry:
-        kind = registry.get(leaf['type']) if isinstance(leaf['type'], str) else leaf['type']
+    kind = dataset_class(leaf)
     if kind is None:
         raise ValueError(f'{split}: data set type {leaf["type"]!r} is not registered; is its module in custom_imports?')
-    names = [base.__name__ for base in kind.__mro__]
-    metainfo = {**(getattr(kind, 'METAINFO', None) or {}), **(leaf.get('metainfo') or {})}
-    classes = tuple(metainfo.get('classes') or ())
-    if 'XMLDataset' in names:
-        yield from _voc_samples(leaf, classes, split, findings)
+    classes = config_classes(leaf)
+    if is_voc(kind):
+        listed, paths = voc_paths(leaf)
+        if not Path(listed).is_file():
+            findings.append(Finding(split, 'image list missing', listed))
+            return
+        yield from (VocSample(image, xml, classes) for image, xml in paths)
         return
     options = {k: v for k, v in leaf.items() if k not in ('pipeline', 'filter_cfg', 'test_mode', 'indices')}
     try:
+        records = list(read_dataset(leaf, kind.__name__, classes) or ())
+        lost = [record for record in records if not record.image]
+        findings += [Finding(split, fault, record.where, what) for record in lost for fault, what in record.faults]
+        if len(records) > len(lost):
+            yield from (RecordedSample(record, classes) for record in records if record.image)
+            return
         dataset = DATASETS.build({**options, 'pipeline': [], 'test_mode': True, 'serialize_data': False})
-    except (FileNotFoundError, AssertionError, RuntimeError, OSError) as error:
-        findings.append(Finding(split, 'data set unreadable', str(leaf.get('data_root', '')), str(error)))
+    except TypeError:
+        raise  # an option that the data set does not have
+    except Exception as error:  # whatever a reader trips over in a damaged list
+        what = f'{type(error).__name__}: {error}'
+        findings.append(Finding(split, 'data set unreadable', str(leaf.get('data_root', '')), what))
         return
     count = len(dataset.metainfo.get('classes') or classes)
     ignore = getattr(dataset, 'ignore_index', 255)
     for i in range(len(dataset)):
-        yield _Loaded(dataset.get_data_info(i), count, ignore)
-
-
-def _voc_samples(leaf: dict, classes: tuple[str, ...], split: str, findings: list[Finding]) -> Iterator[_Voc]:
-    root = leaf.get('data_root') or ''
-    listed = os.path.join(root, leaf['ann_file'])
-    sub = os.path.join(root, (leaf.get('data_prefix') or {}).get('sub_data_root', ''))
-    if not Path(listed).is_file():
-        findings.append(Finding(split, 'image list missing', listed))
-        return
-    images, notes = leaf.get('img_subdir', 'JPEGImages'), leaf.get('ann_subdir', 'Annotations')
-    for name in Path(listed).read_text().split('\n'):
-        if name.strip():
-            name = name.strip()
-            yield _Voc(os.path.join(sub, images, f'{name}.jpg'), os.path.join(sub, notes, f'{name}.xml'), classes)
-
-
-def _image_size(path: str) -> tuple[tuple[int, int] | None, str]:
-    """The (width, height) of an image and '', or None and the fault if it does not decode."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.size, ''
-    except FileNotFoundError:
-        return None, 'image missing'
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return None, 'image unreadable'
-
-
-def _check_box(split: str, where: str, i: int, box: tuple, size: tuple[int, int] | None) -> Iterator[Finding]:
-    x1, y1, x2, y2 = box
-    text = f'object {i}: ({x1:g}, {y1:g}) to ({x2:g}, {y2:g})'
-    if x2 <= x1 or y2 <= y1:
-        yield Finding(split, 'box of no size', where, text)
-    if size and (x1 < 0 or y1 < 0 or x2 > size[0] or y2 > size[1]):
-        yield Finding(split, 'box outside the image', where, f'{text}, image {size[0]}x{size[1]}')
+        yield LoadedSample(dataset.get_data_info(i), count, ignore)

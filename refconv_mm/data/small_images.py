@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from mmcv.cnn import ConvModule
 from mmcv.transforms import LoadImageFromFile
+from mmengine.dataset import BaseDataset
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
 
@@ -89,3 +90,18 @@ class LoadImageOnce(LoadImageFromFile):
             return loaded
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
+
+
+@DATASETS.register_module(name='EveryFifth')
+def build_every_fifth(dataset: dict, held_out: bool) -> BaseDataset:
+    """Every fifth image of a data set, or the other four fifths.
+
+    A list of 40,000 `indices` would do the same, but mmengine formats it whenever it prints or stores the config.
+
+    Args:
+        dataset: config of the data set.
+        held_out: whether to keep every fifth image, which the training does not see, or the others.
+    """
+    data: BaseDataset = DATASETS.build(dataset)
+    data.get_subset_([i for i in range(len(data)) if (i % 5 == 4) is held_out])
+    return data

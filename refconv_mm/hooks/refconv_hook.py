@@ -16,10 +16,14 @@ from torch import nn
 
 from .. import compat
 from ..checkpoint import fuse_checkpoint, write_fused
+from ..conv_types import pad_as_replaced
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
+from ..targets import named_convs, note_on, why_not
 from ..turning import turned_so_far
 from ..version import __version__
+from .finite_hook import FiniteHook, optim_wrappers
+from .start_hook import StartHook
 
 # Degrees by which the kernels have turned, as mmengine's message hub knows them.
 TURNED = 'val/turned'
@@ -34,6 +38,7 @@ class RefConvHook(Hook):
       kernel. The log gets a table of the layers.
     - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
       a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
+    - It adds StartHook and FiniteHook, unless the config has them.
     - At each validation the log gets `turned`, the degrees by which the kernels have turned so far.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
@@ -50,6 +55,12 @@ class RefConvHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         compat.apply()
+        add_guards(runner)
+        if changed := pad_as_replaced(bare(runner.model)):
+            runner.logger.info(
+                f'RefConvHook: {len(changed)} layers (first: {changed[0]}) pad as Conv2dAdaptivePadding, which '
+                'conv_cfg replaces in this backbone'
+            )
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -64,8 +75,9 @@ class RefConvHook(Hook):
         layers = named_refconvs(model)
         if not layers:
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Does the backbone get conv_cfg, and does it have kernels '
-                'larger than 1x1? (Remove the hook for a plain run.)'
+                'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '
+                "of at least map_k? type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove "
+                'the hook for a plain run.)'
             )
         known = {id(p) for group in _param_groups(runner) for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
@@ -74,7 +86,8 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        report.note = '; '.join(dict.fromkeys(what_optimizer_means(w, layers) for w in _wrappers(runner)))
+        means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in optim_wrappers(runner))
+        report.note = '; '.join(filter(None, [report.note, *means]))
         runner.logger.info(
             f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
             f'({report.params_before:,} in a plain run); {report.note}'
@@ -123,6 +136,16 @@ class RefConvHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')
+
+
+def add_guards(runner: Runner) -> None:
+    """Adds StartHook and FiniteHook to a run that has none.
+
+    A hook may call it in `before_run`: both come behind it, as they have RefConvHook's priority.
+    """
+    for kind in (StartHook, FiniteHook):
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
 
 
 def _before_evaluation(runner: Runner, what: str) -> None:
@@ -180,7 +203,10 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
 
 def training_report(model: nn.Module) -> Report:
     """The report of a refocused model, compared with plain fine-tuning of the same layers."""
-    report = Report('RefConv')
+    report = Report('RefConv', note=note_on(model))
+    for name, (conv, _) in named_convs(model).items():
+        if isinstance(conv, RefConv2d) and not conv.is_refocused:
+            report.skipped[name] = why_not(conv) or ''
     report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
     plain_params, plain_bytes = report.params_after, report.bytes_after
     for name, layer in named_refconvs(model):
@@ -218,14 +244,8 @@ def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2
     return f"{name}: the update form is the released layer's training"
 
 
-def _wrappers(runner: Runner) -> list[OptimWrapper]:
-    wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if isinstance(wrapper, dict) else getattr(wrapper, 'optim_wrappers', {}).values()
-    return list(wrappers) or [wrapper]
-
-
 def _param_groups(runner: Runner) -> list[dict]:
-    return [group for wrapper in _wrappers(runner) for group in wrapper.param_groups]
+    return [group for wrapper in optim_wrappers(runner) for group in wrapper.param_groups]
 
 
 def _keep_earlier(work_dir: Path) -> None:

@@ -21,6 +21,7 @@ from refconv_mm.compare.report_files import write_report
 from refconv_mm.compare.run_list import list_runs
 from refconv_mm.errors import DataError
 from refconv_mm.files import write_json
+from refconv_mm.lock import only_one
 
 from ..conftest import ROOT, run
 from .conftest import open_runs, write_plan
@@ -202,9 +203,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(city, tmp_path):
 
 
 def test_one_process_a_run(tmp_path):
-    with single_run.only_one(tmp_path), pytest.raises(SystemExit) as stop, single_run.only_one(tmp_path):
-        pass
-    assert stop.value.code == single_run.BUSY
+    with only_one(tmp_path):
+        ended = run('-m', 'refconv_mm.compare.single_run', tmp_path, check=False)
+    assert ended.returncode == single_run.BUSY
+    assert 'another run works in' in ended.stderr
 
 
 def test_unknown_names_are_refused(city, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from refconv_mm.data.check import check_config, folder_config
 from refconv_mm.data.layouts import detect_layout
 
 from .made import write_class_folders, write_coco, write_masks, write_yolo
@@ -220,3 +221,58 @@ def test_a_detector_s_layout_without_val_is_told(made, tmp_path):
     (tmp_path / 'coco/train' / Path(next(layout.records('train')).image).name).unlink()
     with pytest.raises(ValueError, match=r'names the image \S+; it is in none of'):
         detect_layout(tmp_path / 'coco')
+
+
+# -- check_data --------------------------------------------------------------------------------------------------
+
+
+def findings(root) -> list[tuple[str, str, str]]:
+    return [(item.split, item.kind, item.what) for item in check_config(folder_config(root))[0]]
+
+
+@pytest.mark.parametrize('name', ['coco', 'yolo', 'masks', 'class folders', 'voc', 'cityscapes'])
+def test_check_data_finds_nothing_in_made_data(made, name):
+    assert findings(made[name]) == []
+
+
+def test_check_data_tells_what_mmdet_drops_from_coco(made, tmp_path):
+    root = shutil.copytree(made['coco'], tmp_path / 'coco')
+    file = root / 'annotations/instances_train.json'
+    content = json.loads(file.read_text())
+    first, second, third, *_ = content['annotations']
+    first.update(category_id=99)
+    second.update(bbox=[1, 2, 0, 5])
+    del third['area']
+    content['images'][-1].update(width=4096)
+    content['annotations'].append(dict(first, id=1000, image_id=5, category_id=3))
+    (root / 'train' / content['images'][-2]['file_name']).write_bytes(b'')
+    file.write_text(json.dumps(content))
+    assert sorted(findings(root)) == [
+        ('train', 'annotation of another size', 'it says 4096x96, the image has 96x96'),
+        ('train', 'box of no size', 'object 0: (1, 2) to (1, 7)'),
+        ('train', 'box without an image', 'image_id 5: 1 boxes'),
+        ('train', 'box without area', 'annotation 2: mmdet reads its area, which is width times height'),
+        ('train', 'image unreadable', ''),
+        ('train', 'unknown class', "annotation 0: 'category_id 99'"),
+    ]
+
+
+def test_check_data_tells_every_wrong_line_of_yolo(made, tmp_path):
+    root = shutil.copytree(made['yolo'], tmp_path / 'yolo')
+    first, second, third, *_ = sorted((root / 'labels/train').iterdir())
+    first.write_text('0 0.5 0.5 0.1 0.1\n3 0.5 0.5 0.1 0.1\n0 0.5 0.5 0 0.1\n')
+    second.write_text('disc 0.5 0.5 0.1 0.1\n')
+    third.write_text('')
+    assert sorted(findings(root)) == [
+        ('train', 'box of no size', 'object 2: (48, 43.2) to (48, 52.8)'),
+        ('train', 'box unreadable', 'line 1: disc 0.5 0.5 0.1 0.1'),
+        ('train', 'image without a label', ''),
+        ('train', 'unknown class', "line 2: 'class 3'"),
+    ]
+
+
+def test_check_data_tells_masks_without_a_partner(made, tmp_path):
+    root = shutil.copytree(made['masks'], tmp_path / 'masks')
+    (root / 'images/train/0000.png').unlink()
+    (root / 'masks/train/0001.png').unlink()
+    assert sorted(findings(root)) == [('train', 'label map missing', ''), ('train', 'label map without an image', '')]

@@ -43,6 +43,7 @@ class Record:
         boxes: in detection; None elsewhere.
         mask: path of the label map, in segmentation.
         label: the class by name, in classification.
+        size: the image's (width, height), if the annotation says it.
         faults: what the reader could not read, as `(kind, details)`.
     """
 
@@ -51,6 +52,7 @@ class Record:
     boxes: tuple[Box, ...] | None = None
     mask: str | None = None
     label: str | None = None
+    size: tuple[int, int] | None = None
     faults: tuple[tuple[str, str], ...] = ()
 
 

@@ -19,6 +19,8 @@ class ClassFolders(Layout):
     def find(cls, root: Path) -> ClassFolders | None:
         splits = split_folders(root)
         if not splits:
+            if not all(images_in(path) for path in root.iterdir() if path.is_dir()):
+                return None  # some folder with images somewhere in it
             splits = {'train': root}
         classes = _classes(splits.get('train', root))
         if len(classes) < 2:

@@ -66,6 +66,7 @@ def coco_records(ann_file: str | Path, images: str | Path) -> Iterator[Record]:
             os.path.join(images, str(image.get('file_name', ''))),
             f'{ann_file}: {image.get("file_name")}',
             boxes=tuple(item for item in parsed if isinstance(item, Box)),
+            size=_size(image),
             faults=tuple(item for item in parsed if not isinstance(item, Box)),
         )
     for lost, items in boxes.items():
@@ -98,6 +99,11 @@ def _box(item: dict, names: dict[Any, str]) -> Box | tuple[str, str]:
         return 'box without area', f'{where}: mmdet reads its area, which is width times height'
     label = names.get(item.get('category_id'), f'category_id {item.get("category_id")}')
     return Box(label, (x, y, x + width, y + height), where)
+
+
+def _size(image: dict) -> tuple[int, int] | None:
+    width, height = image.get('width'), image.get('height')
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _split(path: Path) -> str | None:

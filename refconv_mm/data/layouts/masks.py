@@ -18,6 +18,8 @@ CITYSCAPES = (
     *('terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'),
 )
 IMAGE_FOLDERS = ('images', 'img_dir', 'imgs', 'image', 'JPEGImages')
+# What the name of a mask has after that of its image.
+ENDS = ('', '_mask', '_label', '_labels', '_seg', '_gt')
 MASK_FOLDERS = ('masks', 'ann_dir', 'labels', 'annotations', 'mask', 'SegmentationClass')
 
 
@@ -107,20 +109,17 @@ def _set(root: Path, images: Path, masks: Path) -> dict[str, Any]:
     if not counts:
         raise ValueError(f'{images} has no images ({", ".join(IMAGES)})')
     suffix = counts.most_common(1)[0][0]
-    stem = next(path for path in images_in(images, True) if path.suffix == suffix).stem
-    partner = next((path for path in images_in(masks, True) if path.stem in (stem, *_named(stem))), None)
-    if partner is None:
-        raise ValueError(f'{masks} has no mask of {stem}{suffix}: {stem}.png or {stem}_mask.png')
+    stems = [path.stem for path in images_in(images, True) if path.suffix == suffix]
+    found = {path.stem: path.suffix for path in images_in(masks, True)}
+    end = next((end for stem in stems for end in ENDS if stem + end in found), None)
+    if end is None:
+        raise ValueError(f'{masks} has no mask of {stems[0]}{suffix}, such as {stems[0]}.png or {stems[0]}_mask.png')
     return dict(
         type='BaseSegDataset',
         img_suffix=suffix,
-        seg_map_suffix=partner.name.removeprefix(stem),
+        seg_map_suffix=end + next(found[stem + end] for stem in stems if stem + end in found),
         data_prefix=dict(img_path=str(images.relative_to(root)), seg_map_path=str(masks.relative_to(root))),
     )
-
-
-def _named(stem: str) -> list[str]:
-    return [f'{stem}{end}' for end in ('_mask', '_label', '_labels', '_seg', '_gt')]
 
 
 def _classes(root: Path, layout: Masks) -> tuple[str, ...]:

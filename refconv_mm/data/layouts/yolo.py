@@ -147,7 +147,8 @@ def _box(words: list[str], where: str, size: tuple[int, int], classes: tuple[str
     else:
         corners = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     label = classes[number] if 0 <= number < len(classes) else f'class {number}'
-    x1, y1, x2, y2 = (value * size[i % 2] for i, value in enumerate(corners))
+    # The numbers are rounded, so a box at the edge would lie a thousandth of a pixel outside the image.
+    x1, y1, x2, y2 = (round(value * size[i % 2], 2) for i, value in enumerate(corners))
     return Box(label, (x1, y1, x2, y2), where)
 
 

@@ -1,0 +1,22 @@
+"""Seeds that follow from a place in a run, so that an interrupted run goes on with the same random numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import numpy as np
+import torch
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed of 32 bits that depends on the parts only."""
+    text = '/'.join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:4], 'big')
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

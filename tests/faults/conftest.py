@@ -1,0 +1,80 @@
+"""Small trainings for the faults: configs on disk, and the weights that they end with when nothing disturbs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from refconv_mm.checkpoint import read_checkpoint
+
+from ..conftest import detector, random_checkpoint, segmenter
+from .processes import Forked, refconv
+
+STEPS = 8
+# Imported here, once, and not in each forked process.
+for library in ('mmdet', 'mmseg', 'mmpretrain'):
+    for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
+        import_module(f'{library}.{part}')
+
+
+@dataclass
+class Job:
+    """A training of `STEPS` steps that writes a checkpoint after each.
+
+    Attributes:
+        config: its file.
+        start: the plain checkpoint that it starts from.
+        folder: gets its work dirs and logs.
+    """
+
+    config: Path
+    start: Path
+    folder: Path
+
+    def train(self, name: str, *words: object) -> Forked:
+        """Starts a training in the work dir `folder/name`; without words from the start."""
+        words = words or ('--init', self.start)
+        return refconv(self.folder / f'{name}.log', 'train', self.config, '--work-dir', self.folder / name, *words)
+
+    def whole(self) -> dict[str, Tensor]:
+        """The weights of a training that nothing disturbs."""
+        if not (self.folder / 'whole').is_dir():
+            ended = self.train('whole')
+            assert ended.wait() == 0, ended.said[-3000:]
+        return self.weights('whole')
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The weights of the last checkpoint of a training, with all that it kept for the next step."""
+        checkpoint = read_checkpoint(self.folder / name / f'iter_{STEPS}.pth')
+        momentum = checkpoint['optimizer']['state']
+        return checkpoint['state_dict'] | {f'momentum {key}': each['momentum_buffer'] for key, each in momentum.items()}
+
+
+@pytest.fixture(scope='session')
+def make_job(voc, city, tmp_path_factory):
+    """Makes a job; `changes` go into its config."""
+
+    def make(kind: str, **changes) -> Job:
+        folder = tmp_path_factory.mktemp(kind)
+        cfg = dict(detector=detector, segmenter=segmenter)[kind](
+            dict(detector=voc, segmenter=city)[kind], folder, iters=STEPS, **changes
+        )
+        cfg.log_level = 'INFO'
+        cfg.dump(folder / f'{kind}.py')
+        return Job(folder / f'{kind}.py', random_checkpoint(cfg, folder / 'start.pth'), folder)
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def segmenter_job(make_job) -> Job:
+    return make_job('segmenter')
+
+
+@pytest.fixture(scope='session')
+def detector_job(make_job) -> Job:
+    return make_job('detector')
