@@ -73,7 +73,7 @@ def test_a_row_has_as_many_classes_as_fit():
 def test_the_terminal_shows_what_users_can_act_on():
     console = Console(width=100, record=True)
     handler = TerminalHandler(console, logging.INFO)
-    shown = ('refconv_mm 0.2.0: a plain checkpoint', 'RefConvHook: 18 layers [of] 20')
+    shown = ('refconv_mm 0.2.0: a plain checkpoint', 'this run starts from', 'RefConvHook: 18 layers [of] 20')
     for text in (*shown, 'Config: ...', 'RefConvHook: validates 18 refocused kernels', 'Iter(train) [2/4]'):
         handler.handle(record(text))
     handler.handle(record('the data set is empty', logging.WARNING))
