@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from .console import log_console
 
 # The lines of this package that are shown. What is validated is a row of ProgressHook's table.
-SHOWN = ('refconv_mm', 'RefConvHook: ')
+SHOWN = ('refconv_mm', 'RefConvHook: ', 'this run starts from')
 HIDDEN = 'RefConvHook: validates'
 # Warnings about the inside of the libraries, about which their users cannot do anything.
 INSIDE = ('deprecated', 'The prefix is not set in metric', 'Failed to search registry')

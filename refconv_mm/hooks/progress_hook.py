@@ -85,13 +85,16 @@ class ProgressHook(Hook):
 def validation_cells(
     step: int, metrics: Mapping[str, Any], turned: Mapping[str, float], classes: Mapping[str, float]
 ) -> dict[str, str]:
-    """Cells of a row by column: the step, the metrics, how far kernels have turned, and the score of each class."""
+    """Cells of a row by column: the step, the metrics, how far kernels have turned, and the score of each class.
+
+    All but the first two metrics are last, where a narrow terminal leaves columns out.
+    """
     numbers = {name.rpartition('/')[2]: value for name, value in metrics.items() if isinstance(value, Real)}
     for name in classes:
         numbers.pop(f'{name}_precision', None)  # CocoMetric returns what it prints
-    cells = {'step': f'{step}', **{name: f'{value:.4g}' for name, value in numbers.items()}}
-    cells |= {f'{name} °': f'{value:.3g}' for name, value in turned.items()}
-    return cells | {shorten(name, WIDEST): f'{value:.4g}' for name, value in classes.items()}
+    shown = [(name, f'{value:.4g}') for name, value in numbers.items()]
+    cells = {'step': f'{step}', **dict(shown[:2])} | {f'{name} °': f'{value:.3g}' for name, value in turned.items()}
+    return cells | {shorten(name, WIDEST): f'{value:.4g}' for name, value in classes.items()} | dict(shown[2:])
 
 
 def fit(cells: Mapping[str, str], width: int) -> tuple[list[str], str]:
