@@ -30,6 +30,8 @@ class TerminalHandler(logging.Handler):
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.console.file.closed:  # mmengine's logger outlives the run, and what caught its output may be gone
+            return
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
             if any(part in text for part in INSIDE):

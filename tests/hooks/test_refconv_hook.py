@@ -232,7 +232,8 @@ def test_the_log_says_which_weights_are_evaluated():
     refocus(model)
     said = []
     hooks = [Hooked := type('EMA', (EMAHook,), dict(ema_model=None))()]
-    runner = SimpleNamespace(model=model, hooks=hooks, iter=1, logger=SimpleNamespace(info=said.append))
+    logger, hub = SimpleNamespace(info=said.append), SimpleNamespace(update_scalar=lambda *_: None)
+    runner = SimpleNamespace(model=model, hooks=hooks, iter=1, logger=logger, message_hub=hub)
     RefConvHook().before_test_epoch(runner)
     Hooked.evaluate_on_ema = False
     RefConvHook().before_val_epoch(runner)
