@@ -80,8 +80,8 @@ def _round(plain: nn.Module, refocused: nn.Module, way: str, inputs: Tensor) -> 
     """From the start to the fused file; raises where a step is not right."""
     start = compare_models(Run(refocused, way), Run(plain, way), inputs)
     start.check()
+    again = copy.deepcopy(refocused)  # before the step: RAFT keeps tensors of its graph, which cannot be copied
     still = _step(refocused, way, inputs)
-    again = copy.deepcopy(refocused)
     for _, layer in named_refconvs(again):
         layer.basis.zero_(), layer.restart()
     load_whole(again, _through_file(refocused), 'the refocused state')
