@@ -133,8 +133,9 @@ class Predictor:
             dataset = copy.deepcopy(cfg.test_dataloader.dataset)
             known = DATASETS.build({**dataset, 'lazy_init': True}).metainfo
         merged = {name: meta.get(name) or known.get(name) for name in ('classes', 'palette')}
-        if self.scope == 'mmdet' and not merged['palette']:
-            merged['palette'] = 'random'
+        if merged['classes'] and len(merged['palette'] or ()) != len(merged['classes']):
+            # mmdet and mmseg draw such colours, too. Those of the config can belong to other classes.
+            merged['palette'] = np.random.RandomState(42).randint(0, 256, (len(merged['classes']), 3)).tolist()
         inferencer, classes = self._inferencer, merged['classes']
         inferencer.model.dataset_meta = merged
         if self.scope == 'mmdet':

@@ -13,8 +13,8 @@ from .short_runs import fuse_and_test, moved, random_start, shorten, train
 
 @pytest.mark.parametrize(('layout', 'folder', 'model', 'metric'), [
     ('coco', 'boxes', 'ssdlite_mobilenetv2', 'pascal_voc/mAP'),
-    ('yolo', 'boxes', 'ssdlite_mobilenetv2', 'pascal_voc/mAP'),
-    ('masks', 'masks', 'deeplabv3plus_mobilenetv2-d8', 'mIoU'),
+    pytest.param('yolo', 'boxes', 'ssdlite_mobilenetv2', 'pascal_voc/mAP', marks=pytest.mark.slow),
+    pytest.param('masks', 'masks', 'deeplabv3plus_mobilenetv2-d8', 'mIoU', marks=pytest.mark.slow),
     ('class folders', 'classes', 'mobilenetv2', 'accuracy/top1'),
 ])  # fmt: skip
 def test_from_data_to_fused_and_tested(layout, folder, model, metric, own_data, tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_train_fuse_test_a_detector(voc, tmp_path):
     assert 'RefConv: 18 layers' in log
     assert len(log.splitlines()) > 500
     assert 'aeroplane' not in log
-    assert re.search(r'Iter\(val\).*turned: 0\.0*[1-9]', log)
+    assert re.search(r'Iter\(val\).*turned: [0.]*[1-9]', log)
     assert (work_dir / 'curves.png').is_file()
     run('tools/fuse.py', config, work_dir / 'iter_2.pth')
     out = work_dir / 'iter_2_fused'
@@ -124,6 +124,7 @@ def test_a_refocused_backbone_trains_with_upstream_s_own_tool(city, tmp_path):
     cfg.custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
     cfg.default_hooks.refconv = dict(type='RefConvHook')
     cfg.load_from = str(random_checkpoint(cfg, tmp_path / 'start.pth'))
+    cfg.log_level = 'INFO'
     cfg.dump(tmp_path / 'mit.py')
     said = run(Path(mmseg.__file__).parent / '.mim' / 'tools' / 'train.py', tmp_path / 'mit.py')
     assert re.search(

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import resource
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -91,7 +90,6 @@ def _in_process(context: Any, model: dict[str, str], timeout: float) -> dict[str
 def _work(library: str, model: str, sender: Connection) -> None:
     """The process of a model: quiet, without downloads and with bounded memory."""
     os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
-    socket.setdefaulttimeout(5)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1), os.dup2(quiet, 2)

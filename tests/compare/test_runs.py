@@ -131,7 +131,7 @@ def test_a_failure_stops_only_what_starts_from_it(city, tmp_path, inside):
     assert failures['after'].reason == 'waits for a run that failed'
     assert "no 'modle'" in failures['broken'].reason
     # Divergence is a result and not a failure; the run is not repeated.
-    assert 'the loss is' in plan_runs.result(Run('streets', 'wild', 0))['diverged']
+    assert 'decode.loss_ce is nan' in plan_runs.result(Run('streets', 'wild', 0))['diverged']
     write_report(plan_runs, '')
     assert '| wild | 1 (1 diverged) |' in (tmp_path / 'out/report.md').read_text()
     assert len(inside) == 3

@@ -107,6 +107,7 @@ def test_a_disk_that_is_full_in_a_comparison(city, small_disk, tmp_path):
 # -- places --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.faults
 def test_a_read_only_disk_and_a_file_in_the_place_of_a_folder(seg_run, segmenter_job, small_disk, tmp_path):
     job, disk = segmenter_job, small_disk('2m')
     file, start = tmp_path / 'file', ('--init', segmenter_job.start)
