@@ -72,7 +72,8 @@ def check_model(library: str, name: str) -> dict[str, Any]:
         if subject.cfg is not None:
             row['conv_cfg'] = _reach(subject, plain)
     except Exception as error:
-        row['result'] = f'WRONG: {_line(error)}'
+        no_room = isinstance(error, MemoryError) or 'allocate memory' in str(error)
+        row['result'] = f'does not run here: {_line(error)}' if no_room else f'WRONG: {_line(error)}'
     return row
 
 
