@@ -25,7 +25,10 @@ _MODES = {
     'RGBA': 'has a channel of transparency, which is dropped',
     '1': 'is black and white',
 }
-GREY, PIXELS, TURNED, ANIMATED = 'grey image', 'unusual pixels', 'image turned by EXIF', 'animated image'
+GREY = 'grey image'
+PIXELS = 'unusual pixels'
+TURNED = 'image turned by EXIF'
+ANIMATED = 'animated image'
 ODD = (GREY, PIXELS)  # kinds that are a fault of the set if all images have them
 
 

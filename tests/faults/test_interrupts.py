@@ -26,7 +26,16 @@ def command_line(name, job, seg_run, city, folder) -> tuple:
         'fuse': (name, job.config, seg_run['last'], '--force', '--out-dir'),
         'export': (name, job.config, seg_run['last'], '--force', folder / 'm.onnx'),
         'check-data': (name, job.config),
-        'analyse': (name, 'curvature', job.config, seg_run['work_dir'] / 'fused.pth', '--force', '--out-dir'),
+        'analyse': (
+            name,
+            'curvature',
+            job.config,
+            seg_run['work_dir'] / 'fused.pth',
+            '--force',
+            '--batches',
+            '4',
+            '--out-dir',
+        ),
     }[name] + ((folder / 'out',) if name not in ('export', 'check-data') else ())
 
 
@@ -49,7 +58,7 @@ def test_ctrl_c_ends_with_one_line(name, times, segmenter_job, seg_run, city, tm
     for number in range(times):
         log = tmp_path / f'log{number}'
         process = refconv(log, *words)
-        time.sleep(0.3 + rng.random() * span * 0.9)
+        time.sleep((0.02 + 0.9 * rng.random()) * span)
         code = process.kill(signal.SIGINT)
         assert 'Traceback' not in process.said, process.said[-3000:]
         if code == 0:
