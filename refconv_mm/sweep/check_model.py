@@ -67,6 +67,8 @@ def check_model(library: str, name: str) -> dict[str, Any]:
     except Exception as error:
         return {**row, 'result': f'does not run here: {_line(error)}'}
     row['ran'] = f'{way} {"x".join(map(str, inputs.shape))}'
+    if lost := copy.deepcopy(plain).load_state_dict(plain.state_dict(), strict=False).missing_keys:
+        return {**row, 'result': f'does not run here: the plain model does not load its own state ({lost[0]})'}
     try:
         row |= _round(plain, refocused, way, inputs)
         if subject.cfg is not None:
