@@ -1,5 +1,6 @@
 """Ctrl-C: one line that says how to go on, exit code 130, no traceback."""
 
+import os
 import random
 import signal
 import time
@@ -39,6 +40,21 @@ def command_line(name, job, seg_run, city, folder) -> tuple:
     }[name] + ((folder / 'out',) if name not in ('export', 'check-data') else ())
 
 
+def interrupt(process) -> int:
+    """Presses Ctrl-C, and again after ten seconds: a bare `except:` in a library can swallow one.
+
+    Returns:
+        The exit code.
+    """
+    for _ in range(5):
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + 10
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return process.kill()
+
+
 @pytest.mark.parametrize(
     ('name', 'times'),
     [('train', 1), *(pytest.param(name, 10, marks=pytest.mark.faults) for name in NAMES)],
@@ -59,7 +75,7 @@ def test_ctrl_c_ends_with_one_line(name, times, segmenter_job, seg_run, city, tm
         log = tmp_path / f'log{number}'
         process = refconv(log, *words)
         time.sleep((0.02 + 0.9 * rng.random()) * span)
-        code = process.kill(signal.SIGINT)
+        code = interrupt(process)
         assert 'Traceback' not in process.said, process.said[-3000:]
         if code == 0:
             continue  # it was done
