@@ -21,7 +21,7 @@ LINT := $(shell [ $(STAMPS)/openmmlab -nt requirements/lint.txt ] && echo $(VENV
 
 help:
 	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
-	@echo 'make test     set up, then run the tests (5 to 8 minutes after set-up)'
+	@echo 'make test     set up, then run the tests (about 10 minutes after set-up)'
 	@echo 'make slow     set up, then run the long tests: every set of configs trains, fuses and tests (10 to 20 minutes)'
 	@echo 'make faults   set up, then the long campaign of faults: kills, full disks, damaged files (under an hour)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'

@@ -190,6 +190,7 @@ def test_errors_for_users_are_value_errors():
 # -- the whole way -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # tests/test_tools.py trains under torchrun by the file in tools/
 def test_train_under_torchrun_and_fuse_by_the_command(city, tmp_path):
     cfg = segmenter(city, tmp_path / 'work', iters=2)
     cfg.dump(tmp_path / 'seg.py')

@@ -175,7 +175,7 @@ def test_names_with_brackets_are_printed_as_they_are():
 # -- trainings ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('workers', [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_training_that_cannot_read_a_sample_names_it(workers, city, tmp_path, capsys):
     """pillow says that a label map is truncated and not which; a worker's error loses its frames."""
     root = Path(shutil.copytree(city, tmp_path / 'city'))
