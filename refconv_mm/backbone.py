@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
+from .models import build_in_scope
 from .options import RefConvOptions
 from .surgery import named_refconvs, refocus
 from .targets import KINDS, as_patterns
@@ -41,10 +42,7 @@ def build_refocused_backbone(
         raise TypeError(f"backbone must be a config dict with a 'type', got {backbone!r}")
     RefConvOptions.of(options)
     as_patterns('include', include), as_patterns('exclude', exclude)
-    # The current scope, so that a type without a scope is found in the library of the user's config.
-    extra = {key: value for key, value in (('pretrained', pretrained), ('init_cfg', init_cfg)) if value is not None}
-    with MODELS.switch_scope_and_registry(None) as registry:
-        model = registry.build({**backbone, **extra})
+    model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
     refocus(model, include, exclude, kinds=kinds, **options)
     for _, layer in named_refconvs(model):
         layer.basis_source = 'random'  # no checkpoint is loaded yet; RefConvHook checks this before training

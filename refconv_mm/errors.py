@@ -1,5 +1,9 @@
 """The errors that a user can mend: ValueErrors and OSErrors. The commands print their message without a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 
 class CheckpointError(ValueError):
     """A file that is damaged, foreign or unsafe, or that belongs to another model than the config's."""
@@ -39,3 +43,10 @@ class DataError(ValueError):
 
 class DivergedError(ValueError):
     """A training whose losses, gradients or weights are not finite."""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

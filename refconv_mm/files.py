@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import WriteError
+from .errors import WriteError, chain
 
 PART = '.part-'  # how the names of unfinished files begin
 
@@ -55,10 +55,11 @@ def write_whole(path: Path, write: Any) -> None:
 
 def _os_error(error: BaseException | None) -> int | None:
     """The number of the OSError in a chain of errors: torch raises its own where a write fails."""
-    while isinstance(error, Exception):
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        error = error.__cause__ or error.__context__
+    for one in chain(error):
+        if not isinstance(one, Exception):  # an interrupt is no fault of the disk
+            return None
+        if isinstance(one, OSError) and one.errno:
+            return one.errno
     return None
 
 

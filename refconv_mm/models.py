@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -50,3 +52,14 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> No
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = '\n  '.join(line if len(line) < 400 else line[:400] + ' ...' for line in lines[:8])
         raise CheckpointError(f'{what} does not fit the model of the config:\n  {detail}') from error
+
+
+def build_in_scope(config: Mapping[str, Any], more: Mapping[str, Any]) -> nn.Module:
+    """Builds a module that another builder wraps, with options that are not None.
+
+    In the current scope, so that a type without a scope is found in the library of the user's config.
+    """
+    given = {key: value for key, value in more.items() if value is not None}
+    with MODELS.switch_scope_and_registry(None) as registry:
+        model: nn.Module = registry.build({**config, **given})
+    return model

@@ -15,8 +15,14 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:4], 'big')
 
 
-def seed_all(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's generators."""
+def seed_cpu(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's CPU generators: `torch.manual_seed` seeds GPUs, too."""
     random.seed(seed)
     np.random.seed(seed)
+    torch.random.default_generator.manual_seed(seed)
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's generators."""
+    seed_cpu(seed)
     torch.manual_seed(seed)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from mmengine.registry import MODELS
 from torch import nn
 
+from .models import build_in_scope
+
 
 @MODELS.register_module(name='SmallImageBackbone')
 def build_small_image_backbone(
@@ -26,9 +28,7 @@ def build_small_image_backbone(
     Raises:
         ValueError: the backbone has no layer of a name, or a layer in `stride1` is not a convolution.
     """
-    extra = {} if init_cfg is None else dict(init_cfg=init_cfg)
-    with MODELS.switch_scope_and_registry(None) as registry:
-        model = registry.build({**backbone, **extra})
+    model = build_in_scope(backbone, dict(init_cfg=init_cfg))
     modules = dict(model.named_modules())
     for name in [*stride1, *without]:
         if name not in modules or (name in stride1 and not isinstance(modules[name], nn.Conv2d)):

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.config import is_refocused_config
 from refconv_mm.data import SHAPES, make_cityscapes, make_voc
-from refconv_mm.data.check import leaves
+from refconv_mm.data.classes import leaves
 from refconv_mm.image_size import resized
 from refconv_mm.run_settings import set_init
 from refconv_mm.runners import build_runner, name_run, runner_for_checkpoint

@@ -16,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from ..errors import chain
 from ..version import __version__
-from .explain import chain, explain
+from .explain import explain
 
 # name: (module in this package, what the command does)
 COMMANDS = {
@@ -107,10 +108,9 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     try:
         sys.exit(run(args) or 0)
     except (Exception, KeyboardInterrupt) as error:
-        text = explain(error)
         if any(isinstance(one, KeyboardInterrupt) for one in chain(error)):  # torch.save raises another error after it
             message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-        elif text is not None:
+        elif (text := explain(error)) is not None:
             message, code = f'error: {text}', 2
         else:
             raise

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from .. import errors
 from ..compat import unpickling_problem
 from ..data.classes import why_empty
-from ..errors import DataError
+from ..errors import DataError, chain
 
 # Functions upstream that build a part from its config, which they get as an argument.
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -62,13 +62,6 @@ def is_for_users(error: BaseException) -> bool:
             if Path(frame.filename).resolve().is_relative_to(PACKAGE) and (frame.line or '').startswith('raise '):
                 return True
     return False
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _explain_config(error: BaseException) -> str | None:

@@ -14,6 +14,7 @@ from mmengine.utils import get_object_from_string
 from torch import Tensor, nn
 
 from ..layer import RefConv2d
+from ..models import build_in_scope
 from ..surgery import bare, named_refconvs
 
 
@@ -34,9 +35,7 @@ def build_attention_backbone(
     Raises:
         ValueError: no layer of the backbone matches, or the module's type cannot be imported.
     """
-    extra = {} if init_cfg is None else dict(init_cfg=init_cfg)
-    with MODELS.switch_scope_and_registry(None) as registry:
-        model = registry.build({**backbone, **extra})
+    model = build_in_scope(backbone, dict(init_cfg=init_cfg))
     layers = [module for name, module in model.named_modules() if fnmatchcase(name, after)]
     if not layers:
         names = ', '.join([name for name, _ in model.named_modules() if name][:6])

@@ -7,24 +7,14 @@ and each step of the model has a seed that follows from its place in the run.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 
-from ..seeds import derived_seed
-
-
-def seed_cpu(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's CPU generators; `torch.manual_seed` would also seed the GPUs."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)
+from ..seeds import derived_seed, seed_cpu
 
 
 class Numbered(int):
