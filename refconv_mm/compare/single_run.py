@@ -22,7 +22,7 @@ from ..config import plain_config, without_run
 from ..curves import read_curve
 from ..errors import BusyError, DivergedError
 from ..files import read_json, write_json, write_text
-from ..hooks import FiniteHook, StartHook
+from ..hooks import FiniteHook, SeededStepsHook, StartHook
 from ..hooks.seen_data_hook import SeenDataHook, seen_data
 from ..lock import only_one
 from ..run_settings import latest_checkpoint, set_init, set_resume
@@ -84,10 +84,9 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     Returns:
         The record of the training.
     """
-    seed = cfg.randomness.seed
     cfg.work_dir = str(folder / 'train')
     name_run(cfg, 'train')
-    seed_data(cfg, seed)
+    seed_data(cfg, cfg.randomness.seed)
     latest = latest_checkpoint(folder / 'train')
     if latest is not None:
         start_note = set_resume(cfg, str(latest), start)
@@ -100,7 +99,8 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     runner.register_hook(StartHook(random_parts='*'))  # the plan names every start
     runner.register_hook(FiniteHook())
     runner.register_hook(SeenDataHook())
-    runner.register_hook(StepsHook(folder, seed))
+    runner.register_hook(SeededStepsHook())
+    runner.register_hook(StepsHook(folder))
     runner.train()
     return dict(
         diverged='',

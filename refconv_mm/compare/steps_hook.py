@@ -1,4 +1,4 @@
-"""The hook of a run: seeds each step and writes the progress."""
+"""The hook of a run: writes its progress, and ends it with the process that started it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,25 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..files import write_json
-from ..seeds import derived_seed, seed_all
 
 SECONDS = 'train_seconds'
 
 
 class StepsHook(Hook):
-    """Seeds each step of a run and writes its progress.
+    """Writes the progress of a run and keeps its training time over interruptions.
 
     Args:
         folder: of the run.
-        seed: of the run.
     """
 
     priority = 'LOW'
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed, self.parent = folder, seed, os.getppid()
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.parent = folder, os.getppid()
         self.last = 0.0
 
     def before_train(self, runner: Runner) -> None:
         self.begin = time.monotonic() - runner.message_hub.get_info(SECONDS, 0.0)
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        seed_all(derived_seed(self.seed, 'model', runner.iter))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         step, now = runner.iter + 1, time.monotonic()
