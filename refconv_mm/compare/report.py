@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,8 @@ def markdown(plan_runs: PlanRuns, found: dict[str, list[Line]], command: str) ->
         spec = plan_runs.plan.tasks[task]
         better = '' if spec.higher_is_better else ', lower is better'
         parts += [f'## {task}: {spec.metric}{better}', _table(table)]
+        if any(math.isfinite(training_loss(result)) for line in table for result in line.results.values()):
+            parts += ['Mean training loss of the last tenth of the steps, against the same arms:', _losses(table)]
         if spec.also:
             parts += ['The same runs by other metrics, mean and in brackets the difference:', _also(plan_runs, table)]
         if plan_runs.plan.grid:
@@ -165,6 +168,34 @@ def _also(plan_runs: PlanRuns, table: list[Line]) -> str:
             cells[line.arm] += f' ({number(change.mean, signed=True)}{half})' if change else ''
         columns.append(cells)
     return grid(['arm', *task.also], [[line.arm, *(cells[line.arm] for cells in columns)] for line in table])
+
+
+def training_loss(result: dict[str, Any]) -> float:
+    """Mean training loss of the last tenth of a run's steps; NaN if its log has none.
+
+    It spreads far less over seeds than a score does, so it shows smaller differences.
+    """
+    points = [(point['step'], point['loss']) for point in result.get('curve', []) if 'loss' in point]
+    last = [loss for step, loss in points if step > 0.9 * points[-1][0]]
+    return statistics.fmean(last) if last else math.nan
+
+
+def _losses(table: list[Line]) -> str:
+    losses = {line.arm: {seed: training_loss(result) for seed, result in line.results.items()} for line in table}
+    rows = []
+    for line in table:
+        change = paired(losses[line.arm], losses[line.against]) if line.against in losses else None
+        if change is None:
+            rows.append([line.arm, number(summary(losses[line.arm]).mean), '', '', ''])
+            continue
+        low, high = change.interval
+        below = sum(loss < losses[line.against][seed] for seed, loss in losses[line.arm].items()
+                    if seed in losses[line.against])  # fmt: skip
+        rows.append(
+            [line.arm, number(summary(losses[line.arm]).mean), number(change.mean, signed=True),
+             f'{number(low, True)} to {number(high, True)}' if math.isfinite(low) else '', f'{below} of {change.n}']
+        )  # fmt: skip
+    return grid(['arm', 'training loss', 'difference', '95 % CI', 'below in'], rows)
 
 
 def costs(line: Line) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files import write_text, write_whole
 from .plan_runs import PlanRuns
-from .report import Line, costs, markdown, report_lines
+from .report import Line, costs, markdown, report_lines, training_loss
 
 
 def write_report(plan_runs: PlanRuns, command: str) -> list[Path]:
@@ -45,6 +45,7 @@ def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
         row = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), diverged=result['diverged'])
         row |= {key: result.get(key, '') for key in ('round', 'steps', 'seconds', 'total_seconds', 'trainable')}
         row |= {f'{split}/{name}': value for split, m in result['metrics'].items() for name, value in m.items()}
+        row |= dict(train_loss=training_loss(result))
         row |= dict(order=result.get('data', {}).get('order', ''), folder=str(plan_runs.prepare(run).folder))
         rows.append(row)
     return rows
