@@ -3,18 +3,26 @@
 # interrupted set-up goes on where it stopped, and a changed requirement runs only its step and what follows.
 
 PYTHON ?= python3
-MMCV := 2.1.0
-VENV := $(CURDIR)/.venv
+# STACK=classic: torch 2.1 with numpy 1; STACK=forks: the maintained forks of OpenMMLab. Each has an environment of its own.
+STACK ?= upstream
+STACKS := upstream classic forks
+ifeq ($(filter $(STACK),$(STACKS)),)
+$(error STACK must be one of: $(STACKS); got $(STACK))
+endif
+WANTED := requirements/$(STACK)
+VENV := $(CURDIR)/.venv$(if $(filter-out upstream,$(STACK)),-$(STACK))
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
-# LOCKED=1: exactly the files of requirements/lock.txt, each checked by its hash (Linux x86_64, Python 3.11).
-LOCK := $(if $(LOCKED),--require-hashes --no-deps -r requirements/lock.txt)
-TORCH := $(shell sed -n 's/^torch==//p' requirements/torch.txt)
+# LOCKED=1: exactly the files of lock.txt, each checked by its hash (Linux x86_64, Python 3.11).
+LOCK := $(if $(LOCKED),--require-hashes --no-deps -r $(WANTED)/lock.txt)
+TORCH := $(shell sed -n 's/^torch==//p' $(WANTED)/torch.txt)
+MMCV := $(shell sed -n 's/ .*//p' $(WANTED)/mmcv.txt)
+DEV := $(firstword $(wildcard $(WANTED)/dev.txt) requirements/dev.txt)
 
 DOCS := $(CURDIR)/.venv-docs
 # `make lint` takes .venv where it is up to date, else a small environment without torch and mmcv.
-LINT := $(shell [ $(STAMPS)/openmmlab -nt requirements/lint.txt ] && echo $(VENV) || echo $(CURDIR)/.venv-lint)
+LINT := $(shell [ .venv/stamps/openmmlab -nt requirements/lint.txt ] && echo $(CURDIR)/.venv || echo $(CURDIR)/.venv-lint)
 
 .PHONY: help install demo test slow faults benchmark docs lint format clean
 .DELETE_ON_ERROR:
@@ -28,6 +36,7 @@ help:
 	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
 	@echo 'make docs     build the documentation into build/docs (a minute the first time; compiles nothing)'
 	@echo 'make lint     ruff and mypy (a minute the first time; compiles nothing);   make format  let ruff rewrite'
+	@echo 'STACK=classic or STACK=forks behind each of these: another set of libraries (docs/versions.md)'
 	@echo 'make clean    remove what was set up or built, and work_dirs'
 
 $(STAMPS)/venv:
@@ -37,25 +46,25 @@ $(STAMPS)/venv:
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/torch: requirements/torch.txt | $(STAMPS)/venv
+$(STAMPS)/torch: $(WANTED)/torch.txt | $(STAMPS)/venv
 	@echo '==> [2/5] torch $(TORCH) and build tools (1 to 5 minutes)'
-	@$(PIP) $(or $(LOCK),-r requirements/torch.txt)
+	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt)
 	@touch $@
 
-$(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh $(STAMPS)/torch
-	@echo '==> [3/5] mmcv $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores)'
-	@LOCKED=$(LOCKED) requirements/build_mmcv.sh $(VENV) $(MMCV)
+$(STAMPS)/$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh requirements/mmcv_target.py $(WANTED)/mmcv.txt $(STAMPS)/torch
+	@echo '==> [3/5] $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores, once for all checkouts)'
+	@requirements/build_mmcv.sh $(VENV) $(WANTED)/mmcv.txt
 	@touch $@
 
-$(STAMPS)/openmmlab: requirements/openmmlab.txt requirements/dev.txt requirements/lint.txt $(STAMPS)/mmcv-$(MMCV)-torch-$(TORCH)
+$(STAMPS)/openmmlab: $(WANTED)/openmmlab.txt $(DEV) requirements/lint.txt $(STAMPS)/$(MMCV)-torch-$(TORCH)
 	@echo '==> [4/5] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
-	@$(PIP) $(or $(LOCK),-r requirements/torch.txt -r requirements/openmmlab.txt -r requirements/dev.txt mmcv==$(MMCV))
+	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt -r $(WANTED)/openmmlab.txt -r $(DEV) $(MMCV))
 	@touch $@
 
 $(STAMPS)/project: setup.py refconv_mm/version.py $(STAMPS)/openmmlab
 	@echo '==> [5/5] refconv_mm itself (seconds)'
 	@$(PIP) --no-build-isolation --no-deps -e .
-	@$(PY) -W ignore -c 'import refconv_mm; print("    refconv_mm", refconv_mm.__version__, "is ready in .venv")'
+	@$(PY) -W ignore -c 'import refconv_mm; print("    refconv_mm", refconv_mm.__version__, "is ready in $(VENV)")'
 	@touch $@
 
 install: $(STAMPS)/project
@@ -108,4 +117,4 @@ format: $(LINT_READY)
 	@$(LINT)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(CURDIR)/.venv-lint $(DOCS) build work_dirs
+	rm -rf .venv .venv-classic .venv-forks .venv-lint .venv-docs build work_dirs

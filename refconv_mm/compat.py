@@ -24,13 +24,13 @@ TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do 
 
 
 def ssd_head_loss_cls() -> bool:
-    """mmdet 3.2 and 3.3: `SSDHead` never sets `loss_cls`, which `predict_by_feat` reads, so no SSD evaluates.
+    """mmdet 3.2 to 3.5: `SSDHead` never sets `loss_cls`, which `predict_by_feat` reads, so no SSD evaluates.
 
     open-mmlab/mmdetection#11063, #11780. A class attribute of None is enough for `predict_by_feat`.
     """
     module = sys.modules.get('mmdet.models.dense_heads.ssd_head')
     have = installed('mmdet')
-    if module is None or have is None or not Version('3.2') <= have < Version('3.4'):
+    if module is None or have is None or not Version('3.2') <= have < Version('3.6'):
         return False
     if not hasattr(module.SSDHead, 'loss_cls'):
         module.SSDHead.loss_cls = None
@@ -59,7 +59,7 @@ def voc_class_names() -> bool:
     """
     module = sys.modules.get('mmdet.evaluation.metrics.voc_metric')
     have = installed('mmdet')
-    if module is None or have is None or not Version('3.0') <= have < Version('3.4'):
+    if module is None or have is None or not Version('3.0') <= have < Version('3.6'):
         return False
     original = module.VOCMetric.compute_metrics
     if not hasattr(original, 'refconv_original'):

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 # distribution: (lowest, first that is too new, tested)
 REQUIRED = {
-    'torch': ('2.6', '3', '2.14.1'),
+    'torch': ('2.1', '3', '2.14.1'),
     'mmengine': ('0.10.4', '0.11', '0.10.7'),
     'mmcv': ('2.0.1', '2.2', '2.1.0'),
 }
@@ -19,37 +19,70 @@ OPTIONAL = {
     'mmsegmentation': ('1.2', '1.3', '1.2.2'),
     'mmpretrain': ('1.1', '1.3', '1.2.0'),
 }
+# The maintained forks have the same modules under other names of distributions.
+FORKS = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmdet': 'onedl-mmdetection',
+    'mmsegmentation': 'onedl-mmsegmentation',
+    'mmpretrain': 'onedl-mmpretrain',
+}
+FORK_VERSIONS = {
+    'mmengine': ('0.10.8', '0.11', '0.10.12'),
+    'mmcv': ('2.3', '2.4', '2.3.6'),
+    'mmdet': ('3.4', '3.6', '3.5.1'),
+    'mmsegmentation': ('1.3', '1.5', '1.4.2'),
+    'mmpretrain': ('1.3', '1.4', '1.3.6'),
+}
 
 
-def installed(name: str) -> Version | None:
-    """Version of an installed distribution, or None."""
+def distribution_version(name: str) -> Version | None:
+    """Version of an installed distribution of exactly this name, or None."""
     try:
         return Version(version(name))
     except PackageNotFoundError:
         return None
 
 
+def installed(name: str) -> Version | None:
+    """Version of an installed distribution or of its fork, or None."""
+    own = distribution_version(name)
+    return own if own is not None or name not in FORKS else distribution_version(FORKS[name])
+
+
 def check_versions() -> None:
     """Raises an ImportError with the pip command if a library is missing or has an unsupported version."""
     problems = []
-    for name, (low, high, tested) in {**REQUIRED, **OPTIONAL}.items():
-        have = installed(name)
-        if have is None:
-            if name == 'mmcv' and installed('mmcv-lite') is not None:
-                problems.append(
-                    'mmcv-lite is installed, which has no ops and does not work with mmdet and mmseg: '
-                    f'pip uninstall mmcv-lite && pip install mmcv=={tested}'
-                )
-            elif name in REQUIRED:
-                problems.append(f'{name} is missing: pip install {name}=={tested}')
-        elif not Version(low) <= have < Version(high):
+    for name, wanted in {**REQUIRED, **OPTIONAL}.items():
+        have, fork = distribution_version(name), FORKS.get(name)
+        forked = None if fork is None else distribution_version(fork)
+        if have is not None and forked is not None:
             problems.append(
-                f'{name} {have} is installed, refconv_mm supports >={low},<{high}: pip install {name}=={tested}'
+                f'{name} {have} and {fork} {forked} are both installed and overwrite each other: uninstall both, then '
+                'install one'
             )
+        elif forked is not None:
+            problems += _range_problem(str(fork), forked, FORK_VERSIONS[name])
+        elif have is not None:
+            problems += _range_problem(name, have, wanted)
+        elif name == 'mmcv' and distribution_version('mmcv-lite') is not None:
+            problems.append(
+                'mmcv-lite is installed, which has no ops and does not work with mmdet and mmseg: '
+                f'pip uninstall mmcv-lite && pip install mmcv=={wanted[2]}'
+            )
+        elif name in REQUIRED:
+            problems.append(f'{name} is missing: pip install {name}=={wanted[2]}')
     if not problems:
         problems += _ops_problem()
     if problems:
         raise ImportError('refconv_mm cannot be used here:\n  ' + '\n  '.join(problems))
+
+
+def _range_problem(name: str, have: Version, wanted: tuple[str, str, str]) -> list[str]:
+    low, high, tested = wanted
+    if Version(low) <= have < Version(high):
+        return []
+    return [f'{name} {have} is installed, refconv_mm supports >={low},<{high}: pip install {name}=={tested}']
 
 
 def _ops_problem() -> list[str]:

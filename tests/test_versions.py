@@ -7,11 +7,20 @@ from refconv_mm import versions
 
 
 def pretend(monkeypatch, **found):
-    real = versions.installed
-    monkeypatch.setattr(
-        versions, 'installed', lambda name: Version(v) if (v := found.get(name.replace('-', '_'), '?')) and v != '?'
-        else (None if name.replace('-', '_') in found else real(name)),
-    )  # fmt: skip
+    """Only these distributions are installed, in place of the real ones; None: not installed."""
+    real = versions.distribution_version
+
+    def distribution_version(name):
+        key = name.replace('-', '_')
+        return real(name) if key not in found else Version(found[key]) if found[key] else None
+
+    monkeypatch.setattr(versions, 'distribution_version', distribution_version)
+
+
+def pretend_stack(monkeypatch, **found):
+    """None of OpenMMLab's libraries, or only these."""
+    everything = dict.fromkeys(name.replace('-', '_') for pair in versions.FORKS.items() for name in pair)
+    pretend(monkeypatch, **everything | found)
 
 
 def test_what_is_installed_here_is_supported():
@@ -19,21 +28,33 @@ def test_what_is_installed_here_is_supported():
 
 
 @pytest.mark.parametrize(('found', 'match'), [
-    (dict(mmcv=None), 'mmcv is missing: pip install mmcv==2.1.0'),
-    (dict(mmcv=None, mmcv_lite='2.1.0'), 'mmcv-lite is installed'),
+    (dict(mmcv=None, onedl_mmcv=None), 'mmcv is missing: pip install mmcv==2.1.0'),
+    (dict(mmcv=None, onedl_mmcv=None, mmcv_lite='2.1.0'), 'mmcv-lite is installed'),
     (dict(mmcv='2.2.0'), r'mmcv 2\.2\.0 is installed, refconv_mm supports >=2\.0\.1,<2\.2: pip install mmcv==2\.1\.0'),
     (dict(mmengine='0.9.0'), 'mmengine 0.9.0'),
     (dict(mmdet='2.28.0'), 'mmdet 2.28.0'),
     (dict(torch='1.13.1'), 'torch 1.13.1'),
+    (dict(mmcv=None, onedl_mmcv='2.2.9'), r'onedl-mmcv 2\.2\.9 .*>=2\.3,<2\.4: pip install onedl-mmcv==2\.3\.6'),
+    (dict(mmdet='3.3.0', onedl_mmdetection='3.5.1'), 'mmdet 3.3.0 and onedl-mmdetection 3.5.1 are both installed'),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named_with_what_to_install(monkeypatch, found, match):
-    pretend(monkeypatch, **found)
+    pretend_stack(monkeypatch, **dict(mmengine='0.10.7', mmcv='2.1.0') | found)
     with pytest.raises(ImportError, match=match):
         versions.check_versions()
 
 
+FORKS = dict(onedl_mmengine='0.10.12', onedl_mmcv='2.3.6', onedl_mmdetection='3.5.1')
+
+
+def test_the_forks_count_as_the_originals(monkeypatch):
+    pretend_stack(monkeypatch, **FORKS)
+    versions.check_versions()
+    assert versions.installed('mmdet') == Version('3.5.1')
+    assert versions.installed('mmsegmentation') is None
+
+
 def test_libraries_that_are_not_needed_may_be_missing(monkeypatch):
-    pretend(monkeypatch, mmdet=None, mmsegmentation=None, mmpretrain=None)
+    pretend_stack(monkeypatch, mmengine='0.10.7', mmcv='2.1.0')
     versions.check_versions()
 
 

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..checkpoint import read_checkpoint
+from ..versions import FORKS, distribution_version
 
 PACKAGE = Path(__file__).resolve().parents[1]
 RUN = 'compare/single_run.py'  # the module that trains, fuses and tests a run
@@ -158,13 +158,8 @@ def _weights_hash(path: Path, time: int, size: int) -> str:
 @cache
 def versions() -> str:
     """The versions of Python, torch and the libraries."""
-    found = [f'python {platform.python_version()}']
-    for name in DISTRIBUTIONS:
-        try:
-            found.append(f'{name} {version(name)}')
-        except PackageNotFoundError:
-            continue
-    return ', '.join(found)
+    found = [(name, distribution_version(name)) for name in [*DISTRIBUTIONS, *FORKS.values()]]
+    return ', '.join([f'python {platform.python_version()}', *(f'{name} {have}' for name, have in found if have)])
 
 
 def _hash(text: str) -> str:
