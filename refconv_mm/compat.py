@@ -223,6 +223,22 @@ def dataset_names_its_files() -> bool:
     return True
 
 
+def mmcv_without_gpu_ops() -> bool:
+    """mmcv without CUDA fails in the first batch on a GPU: `nms_impl: implementation for device cuda:0 not found`.
+
+    open-mmlab/mmdetection#6765, #11530, #11531. No fault of the code: mmcv's wheels end at torch 2.1, and few machines
+    have the toolkit to compile it. torchvision's ops stand in (:mod:`refconv_mm.gpu_ops`).
+    """
+    if 'mmcv.ops' not in sys.modules or not torch.cuda.is_available():
+        return False
+    from . import gpu_ops
+
+    if gpu_ops.compiled_for_gpu():
+        return False
+    gpu_ops.use_torchvision()
+    return True
+
+
 ENTRIES = (
     ssd_head_loss_cls,
     voc_class_names,
@@ -231,6 +247,7 @@ ENTRIES = (
     mmengine_load_url,
     init_dist_without_gpu,
     dataset_names_its_files,
+    mmcv_without_gpu_ops,
 )
 
 

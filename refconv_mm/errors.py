@@ -33,6 +33,10 @@ class WriteError(OSError):
     """A file that could not be written; the message names it and the free space. What was there before is whole."""
 
 
+class GpuOpsError(ValueError):
+    """A model that needs ops of mmcv which were not compiled for its device; the message has the remedy."""
+
+
 class BusyError(ValueError):
     """A folder that another process is working in."""
 

@@ -72,12 +72,17 @@ class StartHook(Hook):
         """Logs the start.
 
         Raises:
+            GpuOpsError: mmcv's ops are missing on the GPU.
             ValueError: a part of a refocused model is random and not among `random_parts`, or a head has another number
                 of classes than the data.
         """
         for handle in self.handles:
             handle.remove()
         model = bare(runner.model)
+        if any(parameter.device.type != 'cpu' for parameter in model.parameters()):
+            from ..gpu_ops import check_ops  # imports torchvision and all ops of mmcv
+
+            check_ops(model)
         parts = [self._part(name, child) for name, child in model.named_children()]
         parts = [part for part in parts if part.sources or part.left]
         runner.logger.info('refconv_mm: this run starts from\n' + '\n'.join(f'  {part}' for part in parts))
