@@ -12,12 +12,14 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from packaging.version import Version
 
 from .errors import DataError
 from .files import write_whole
+from .unpickling import checkpoint_globals, load, takes_allow_list
 from .versions import installed
 
 TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do not pass weights_only
@@ -84,37 +86,10 @@ def mmengine_checkpoint_globals() -> bool:
 
     open-mmlab/mmengine#1655, #1650. The protection stays on; the types that mmengine stores are allowed.
     """
-    torch.serialization.add_safe_globals(list(checkpoint_globals()))
+    if not takes_allow_list():
+        return False
+    torch.serialization.add_safe_globals(checkpoint_globals())
     return True
-
-
-def _statistic(cls: type, name: str) -> object:
-    """Replaces `getattr` for stored log buffers: returns their four statistics and nothing else."""
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    if cls is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise pickle.UnpicklingError(f'GLOBAL getattr on {cls!r}, {name!r} is not what mmengine stores')
-    return getattr(HistoryBuffer, name)
-
-
-def checkpoint_globals() -> list:
-    """The types that mmengine stores in a checkpoint beside tensors and builtins: log buffers of numpy arrays.
-
-    The buffers store their methods as calls of `getattr`. With an unrestricted `getattr` a file could reach any code,
-    so a function replaces it that knows only the four methods.
-    """
-    import numpy as np
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # type: ignore[attr-defined]
-    dtypes = {type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
-    entries: list = [HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=str)]
-    for name in ('_reconstruct', 'scalar'):
-        function = getattr(multiarray, name)
-        # numpy 1 and 2 name the module differently; files of both load under both.
-        entries += [(function, f'numpy.core.multiarray.{name}'), (function, f'numpy._core.multiarray.{name}')]
-    entries += [(_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')]
-    return entries
 
 
 def wanted_code(error: pickle.UnpicklingError) -> str | None:
@@ -160,15 +135,18 @@ def mmengine_load_url() -> bool:
     No report was found. Downloads are read as local files are: with the protection, unless `TRUST` is set.
     """
     from mmengine.runner import checkpoint
-    from torch.hub import load_state_dict_from_url
 
     have = installed('mmengine')
     if have is None or have >= Version('0.11'):
         return False
 
-    def load_url(url: str, **options: Any) -> Any:
-        mmengine_checkpoint_globals()
-        return load_state_dict_from_url(url, weights_only=os.environ.get(TRUST) != '1', **options)
+    def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
+        folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
+        path = folder / Path(urlparse(url).path).name
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=progress)
+        return load(path, map_location, os.environ.get(TRUST) == '1')
 
     checkpoint.load_url = load_url
     return True

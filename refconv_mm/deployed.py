@@ -163,7 +163,6 @@ def _level(
     return boxes.view(n, -1, 4), torch.where(passed, scores, 0.0), index % classes
 
 
-@torch.library.custom_op('refconv_mm::nms', mutates_args=())
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -> Tensor:
     """Which boxes non-maximum suppression keeps.
 
@@ -185,9 +184,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -> Tenso
     return kept
 
 
-@nms.register_fake
-def _(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -> Tensor:
-    return torch.empty_like(scores)
+if hasattr(torch.library, 'custom_op'):  # torch 2.4 and newer; older ones do not export (onnx_graph.py)
+    operator = torch.library.custom_op('refconv_mm::nms', nms, mutates_args=())
+    operator.register_fake(lambda boxes, scores, iou_threshold, most: torch.empty_like(scores))
 
 
 def translations() -> dict[Any, Any]:

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import mmcv.cnn
+import torch
 from mmengine.config import Config
+from packaging.version import Version
 from torch import Tensor, nn
 
 from .checkpoint import Plain, as_plain
 from .deployed import Deployed
-from .errors import ExportError
+from .errors import ExportError, MissingPackageError
 from .files import write_whole
 from .models import build_model, load_whole
 from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
 from .onnx_model import INPUT, RECORD, head_of, needed, preprocessing
 from .verify import example_input
 from .version import __version__
+
+OLDEST_TORCH = Version('2.6')  # its exporter takes operators of one's own and open axes
 
 
 @dataclass
@@ -69,11 +73,16 @@ def export_checkpoint(
         normalize: the graph normalises pixels of 0 to 255.
 
     Raises:
-        MissingPackageError: a package is not installed.
+        MissingPackageError: a package is not installed, or torch is too old for its exporter.
         CheckpointError, FuseError: the checkpoint belongs to another model or cannot be fused.
         ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
         ValueError: torch does not write this opset.
     """
+    if (have := Version(torch.__version__)) < OLDEST_TORCH:
+        raise MissingPackageError(
+            f'exporting to ONNX needs torch {OLDEST_TORCH} or newer, this is {have}: fuse the checkpoint here, and export '
+            'fused.pth with its config in another environment'
+        )
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         needed(name)
     check_opset(opset)

@@ -14,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 from . import compat
 from .errors import CheckpointError, UntrustedError
 from .files import write_whole
+from .unpickling import load
 
 
 def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:
@@ -34,11 +35,10 @@ def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
         raise CheckpointError(f'{path} is a folder, not a checkpoint')
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
-    compat.mmengine_checkpoint_globals()
     path.open('rb').close()  # who may not read it gets the system's reason
     try:
         _check_archive(path)
-        return torch.load(path, map_location=map_location, weights_only=not trust)
+        return load(path, map_location, trust)
     except pickle.UnpicklingError as error:
         kind = UntrustedError if compat.wanted_code(error) else CheckpointError
         raise kind(f'{path} {compat.unpickling_problem(error)}') from error

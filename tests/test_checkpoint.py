@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from refconv_mm import checkpoint as C
+from refconv_mm import unpickling
 from refconv_mm.checkpoint import choose_weights, fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.errors import CheckpointError, FuseError
 from refconv_mm.files import write_whole
@@ -43,6 +44,18 @@ def attack_by_getattr(path: Path) -> None:
 # -- reading -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=['allow-list', 'own unpickler'])
+def way(request, monkeypatch):
+    """How files are read: by torch's allow-list, or as under torch before 2.6."""
+    if request.param == 'allow-list' and not unpickling.takes_allow_list():
+        pytest.skip('this torch takes no allow-list of other functions')
+    monkeypatch.setattr(unpickling, 'takes_allow_list', lambda: request.param == 'allow-list')
+
+
+both_ways = pytest.mark.usefixtures('way')
+
+
+@both_ways
 def test_what_mmengine_writes_is_read_also_by_mmengine(seg_run):
     """Under torch 2.6 and newer mmengine alone refuses its own log buffers."""
     checkpoint = read_checkpoint(seg_run['last'])
@@ -51,6 +64,7 @@ def test_what_mmengine_writes_is_read_also_by_mmengine(seg_run):
     assert set(again) == set(checkpoint)
 
 
+@both_ways
 def test_a_file_that_would_run_code_is_refused_unless_trusted(tmp_path):
     mark = Path('/tmp/refconv_mm_was_here')
     mark.unlink(missing_ok=True)
@@ -63,12 +77,14 @@ def test_a_file_that_would_run_code_is_refused_unless_trusted(tmp_path):
     mark.unlink()
 
 
+@both_ways
 def test_getattr_hands_out_four_statistics_and_nothing_else(tmp_path):
     attack_by_getattr(tmp_path / 'reach.pth')
     with pytest.raises(CheckpointError, match='could run code'):
         read_checkpoint(tmp_path / 'reach.pth')
 
 
+@both_ways
 @pytest.mark.parametrize(('content', 'match'), [
     (b'no checkpoint', 'damaged'), ([1, 2], 'list'), (dict(model={}, epoch=3), 'no state_dict.*model, epoch'),
 ])  # fmt: skip
@@ -84,6 +100,7 @@ def test_what_is_no_checkpoint_is_refused(content, match, tmp_path):
         read_checkpoint(tmp_path / 'nowhere.pth')
 
 
+@both_ways
 def test_a_cut_file_is_refused(seg_run, tmp_path):
     content = seg_run['last'].read_bytes()
     (tmp_path / 'cut.pth').write_bytes(content[: len(content) // 2])
@@ -91,6 +108,16 @@ def test_a_cut_file_is_refused(seg_run, tmp_path):
         read_checkpoint(tmp_path / 'cut.pth')
 
 
+def test_torchscript_is_refused(tmp_path):
+    """`torch.load` would run it."""
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(2, 2, 3), torch.zeros(1, 2, 3, 3)), tmp_path / 'script.pth')
+    with pytest.raises(pickle.UnpicklingError, match='TorchScript'):
+        unpickling.load_restricted(tmp_path / 'script.pth', 'cpu')
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / 'script.pth')
+
+
+@both_ways
 def test_a_bare_state_dict_is_a_checkpoint(tmp_path):
     torch.save(torch.nn.Conv2d(2, 2, 3).state_dict(), tmp_path / 'x.pth')
     checkpoint = read_checkpoint(tmp_path / 'x.pth')

@@ -484,6 +484,12 @@ def test_a_missing_package_is_named(cls, monkeypatch):
         OnnxModel.read(cls.path)
 
 
+def test_a_torch_that_is_too_old_is_named(cls, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    with pytest.raises(MissingPackageError, match=r'torch 2\.6 or newer, this is 2\.1\.2: fuse the checkpoint here'):
+        export_checkpoint(cls.cfg, cls.checkpoint)
+
+
 def test_nested_outputs_come_back_as_they_were():
     a, b = torch.zeros(1), torch.ones(2)
     for value in (a, (a, [b]), [a, None, (b,)], {'x': a, 'y': [b]}, ()):

@@ -9,7 +9,8 @@ from .conftest import ROOT, run
 
 # A module may import those to its left.
 ORDER = [
-    'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'gpu_ops', 'compat', 'memory',
+    'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'gpu_ops', 'unpickling',
+    'compat', 'memory',
     'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery', 'turning',
     'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'deployed',
     'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
