@@ -80,8 +80,8 @@ def export_checkpoint(
     """
     if (have := Version(torch.__version__)) < OLDEST_TORCH:
         raise MissingPackageError(
-            f'exporting to ONNX needs torch {OLDEST_TORCH} or newer, this is {have}: fuse the checkpoint here, and export '
-            'fused.pth with its config in another environment'
+            f'exporting to ONNX needs torch {OLDEST_TORCH} or newer, this is {have}: fuse the checkpoint here, and '
+            'export fused.pth with its config in another environment'
         )
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         needed(name)
