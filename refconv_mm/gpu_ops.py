@@ -64,7 +64,7 @@ def use_torchvision(devices: Sequence[str] = ('cuda',)) -> dict[str, Any]:
     """
     before = {}
     for name, functions in _REPLACED.items():
-        module = importlib.import_module(f'mmcv.ops.{name}')
+        module: Any = importlib.import_module(f'mmcv.ops.{name}')
         before[name] = module.ext_module
         original = getattr(module.ext_module, 'original', module.ext_module)
         module.ext_module = _Extension(original, functions, devices)
@@ -74,7 +74,8 @@ def use_torchvision(devices: Sequence[str] = ('cuda',)) -> dict[str, Any]:
 def restore(before: dict[str, Any]) -> None:
     """Undoes :func:`use_torchvision`."""
     for name, extension in before.items():
-        importlib.import_module(f'mmcv.ops.{name}').ext_module = extension
+        module: Any = importlib.import_module(f'mmcv.ops.{name}')
+        module.ext_module = extension
 
 
 def check_ops(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ ORDER = [
     'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'deployed',
     'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
     'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'predict', 'compare', 'sweep',
-    'data', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
+    'data', 'gpu_check', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 

@@ -184,17 +184,15 @@ def _losses(table: list[Line]) -> str:
     losses = {line.arm: {seed: training_loss(result) for seed, result in line.results.items()} for line in table}
     rows = []
     for line in table:
-        change = paired(losses[line.arm], losses[line.against]) if line.against in losses else None
-        if change is None:
-            rows.append([line.arm, number(summary(losses[line.arm]).mean), '', '', ''])
-            continue
-        low, high = change.interval
-        below = sum(loss < losses[line.against][seed] for seed, loss in losses[line.arm].items()
-                    if seed in losses[line.against])  # fmt: skip
-        rows.append(
-            [line.arm, number(summary(losses[line.arm]).mean), number(change.mean, signed=True),
-             f'{number(low, True)} to {number(high, True)}' if math.isfinite(low) else '', f'{below} of {change.n}']
-        )  # fmt: skip
+        own, control = losses[line.arm], losses.get(line.against or '')
+        change = paired(own, control) if control else None
+        row = [line.arm, number(summary(own).mean), '', '', '']
+        if change is not None and control is not None:
+            low, high = change.interval
+            below = sum(own[seed] < control[seed] for seed in own if seed in control)
+            interval = f'{number(low, True)} to {number(high, True)}' if math.isfinite(low) else ''
+            row[2:] = [number(change.mean, signed=True), interval, f'{below} of {change.n}']
+        rows.append(row)
     return grid(['arm', 'training loss', 'difference', '95 % CI', 'below in'], rows)
 
 
