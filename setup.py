@@ -33,6 +33,12 @@ version = re.search(r"__version__ = '(.+)'", (ROOT / 'refconv_mm' / 'version.py'
 det = ['mmdet>=3.2,<3.4']
 seg = ['mmsegmentation>=1.2,<1.3', 'ftfy', 'regex']
 cls = ['mmpretrain>=1.1,<1.3']
+forks = [
+    'onedl-mmengine>=0.10.8,<0.11',
+    'onedl-mmdetection>=3.4,<3.6',
+    'onedl-mmsegmentation>=1.3,<1.5',
+    'onedl-mmpretrain>=1.3,<1.4',
+]
 onnx = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
 analysis = ['curvlinops-for-pytorch>=3.0,<3.1', 'jinja2', 'markdown>=3.4,<4', 'matplotlib', 'psutil', 'scipy']
 
@@ -46,12 +52,14 @@ setup(
     packages=find_packages(include=['refconv_mm', 'refconv_mm.*']),
     package_data={'refconv_mm': ['py.typed', 'analysis/page.html']},
     python_requires='>=3.10',
-    # mmcv is not among them: pip would compile it, or take a build without ops. The import says what to do.
-    install_requires=['torch>=2.6', 'mmengine>=0.10.4,<0.11', 'numpy', 'packaging', 'rich'],
+    # mmengine and mmcv are not among them. pip would compile mmcv, or take a build without ops, and beside the maintained
+    # forks it would overwrite their modules. The import says what to do.
+    install_requires=['torch>=2.6', 'torchvision', 'numpy', 'packaging', 'rich'],
     extras_require={
         'det': det,
         'seg': seg,
         'cls': cls,
+        'forks': forks,
         'onnx': onnx,
         'analysis': analysis,
         'all': det + seg + cls + onnx + analysis,
