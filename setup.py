@@ -52,8 +52,8 @@ setup(
     packages=find_packages(include=['refconv_mm', 'refconv_mm.*']),
     package_data={'refconv_mm': ['py.typed', 'analysis/page.html']},
     python_requires='>=3.10',
-    # mmengine and mmcv are not among them. pip would compile mmcv, or take a build without ops, and beside the maintained
-    # forks it would overwrite their modules. The import says what to do.
+    # mmengine and mmcv are not among them. pip would compile mmcv, or take a build without ops; beside the maintained
+    # forks it would overwrite modules of theirs. The import says what to do.
     install_requires=['torch>=2.6', 'torchvision', 'numpy', 'packaging', 'rich'],
     extras_require={
         'det': det,

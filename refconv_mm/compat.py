@@ -20,7 +20,7 @@ from packaging.version import Version
 from .errors import DataError
 from .files import write_whole
 from .unpickling import checkpoint_globals, load, takes_allow_list
-from .versions import installed
+from .versions import FORKS, distribution_version, installed
 
 TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do not pass weights_only
 
@@ -201,6 +201,19 @@ def dataset_names_its_files() -> bool:
     return True
 
 
+def fork_of_mmsegmentation() -> bool:
+    """The fork of mmengine looks for the distribution `mmsegmentation`, so configs from `mmseg::` do not open.
+
+    No report was found. mmdet's and mmpretrain's forks are found by the names of their modules.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    if distribution_version(FORKS['mmsegmentation']) is None:
+        return False
+    MODULE2PACKAGE['mmseg'] = FORKS['mmsegmentation']
+    return True
+
+
 def mmcv_without_gpu_ops() -> bool:
     """mmcv without CUDA fails in the first batch on a GPU: `nms_impl: implementation for device cuda:0 not found`.
 
@@ -225,6 +238,7 @@ ENTRIES = (
     mmengine_load_url,
     init_dist_without_gpu,
     dataset_names_its_files,
+    fork_of_mmsegmentation,
     mmcv_without_gpu_ops,
 )
 

@@ -124,3 +124,16 @@ def test_gloo_starts_without_a_gpu(monkeypatch, tmp_path):
     torch.distributed.destroy_process_group()
     with pytest.raises(ValueError, match='deepspeed'):
         dist_utils._init_dist_pytorch('gloo', 'deepspeed')
+
+
+def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
+    """On the stack of the forks this is what lets every test open an `mmseg::` config."""
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    forked = compat.distribution_version('onedl-mmsegmentation') is not None
+    assert compat.fork_of_mmsegmentation() == forked
+    assert MODULE2PACKAGE['mmseg'] == ('onedl-mmsegmentation' if forked else 'mmsegmentation')
+    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
+    monkeypatch.setattr(compat, 'distribution_version', lambda name: compat.Version('1.4.2'))
+    assert compat.fork_of_mmsegmentation()
+    assert MODULE2PACKAGE['mmseg'] == 'onedl-mmsegmentation'
