@@ -191,7 +191,6 @@ def test_errors_for_users_are_value_errors():
 
 
 @pytest.mark.slow  # tests/test_tools.py trains under torchrun by the file in tools/
-@pytest.mark.slow  # its like for a segmenter and for tools/ runs in each `make test`
 def test_train_under_torchrun_and_fuse_by_the_command(city, tmp_path):
     cfg = segmenter(city, tmp_path / 'work', iters=2)
     cfg.dump(tmp_path / 'seg.py')

@@ -438,7 +438,7 @@ def test_ratios_of_what_was_not_found_are_left_out():
 QUICK = ('--eigenvalues', 1, '--probes', 1, '--lanczos', 2, '--starts', 1, '--ascent', 1, '--radii', 0.01)
 
 
-@pytest.mark.slow  # its like for a segmenter and for tools/ runs in each `make test`
+@pytest.mark.slow  # a segmenter by the tool runs in each `make test`
 def test_a_detector_by_the_tool(voc, tool, tmp_path):  # noqa: F811
     config, cfg = tmp_path / 'det.py', detector(voc, tmp_path)
     cfg.dump(config)
