@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import TRANSFORMS, init_default_scope
 from torch import Tensor, nn
 
+from .analysis.common.made import made_batch, make_model
 from .data import make_voc
 from .export import export_checkpoint
 from .gpu_ops import check_ops, compiled_for_gpu
@@ -30,7 +29,7 @@ from .versions import FORKS, OPTIONAL, REQUIRED, distribution_version
 
 # Rounding of float32, where a GPU sums in another order; TF32 is off.
 TOLERANCE = 1e-4
-_PACK = dict(mmdet='PackDetInputs', mmseg='PackSegInputs', mmpretrain='PackInputs')
+SIZE = 256, 256
 _KINDS = {'dense': dict(groups=1), 'grouped': dict(groups=4), 'depthwise': dict(groups=16)}
 
 
@@ -163,44 +162,24 @@ def ops(device: torch.device) -> str:
 def step(path: Path, device: torch.device) -> str:
     """A training step of a config's model on made images, in mixed precision on a GPU; then the fused model."""
     cfg = Config.fromfile(path)
-    model = build_model(cfg).to(device).train()
+    model, classes = make_model(cfg)
+    model = model.to(device).train()
     if device.type != 'cpu':
         check_ops(model)
-    batch = made_batch(cfg)
+    batch = made_batch(SIZE, 2, classes)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     wrapper: Any = AmpOptimWrapper(optimizer=optimizer) if device.type == 'cuda' else OptimWrapper(optimizer)
-    losses = model.train_step(batch, wrapper)
-    if not torch.isfinite(losses['loss']):
-        raise ValueError(f'the loss is {losses["loss"]}')
+    with wrapper.optim_context(model):
+        samples = [sample.to(device) for sample in batch.samples]
+        loss, _ = model.parse_losses(model(batch.inputs.to(device), samples, mode='loss'))
+    wrapper.update_params(loss)
+    if not torch.isfinite(loss):
+        raise ValueError(f'the loss is {loss:.3g}')
     plain = copy.deepcopy(model.eval())
     report = fuse(plain)
-    inputs = example_input(cfg, SIZE).to(device)
-    comparison = compare_models(model, plain, inputs)
+    comparison = compare_models(model, plain, example_input(cfg, SIZE).to(device))
     comparison.check()
-    return f'loss {losses["loss"]:.3g}; {len(report.rows)} layers fused, end to end to {comparison.model:.1e}'
-
-
-SIZE = 256, 256
-
-
-def made_batch(cfg: Config, count: int = 2) -> dict[str, Any]:
-    """A batch of noise with a box, a mask and a label each, as the config's library packs it."""
-    scope = cfg.get('default_scope', 'mmengine')
-    init_default_scope(scope)
-    pack, random = TRANSFORMS.build(dict(type=_PACK[scope])), np.random.default_rng(0)
-    box = torch.tensor([[20.0, 30, 180, 200]])
-    packed = [
-        pack(
-            dict(
-                img=random.integers(0, 256, (*SIZE, 3), dtype=np.uint8),
-                img_id=number, img_path='', img_shape=SIZE, ori_shape=SIZE, pad_shape=SIZE, scale_factor=(1.0, 1.0),
-                gt_bboxes=box, gt_bboxes_labels=np.zeros(1, np.int64), gt_ignore_flags=np.zeros(1, bool),
-                gt_seg_map=random.integers(0, 2, SIZE, dtype=np.uint8), seg_fields=['gt_seg_map'], gt_label=number,
-            )
-        )
-        for number in range(count)
-    ]  # fmt: skip
-    return {key: [each[key] for each in packed] for key in packed[0]}
+    return f'loss {loss:.3g}; {len(report.rows)} layers fused, end to end to {comparison.model:.1e}'
 
 
 def onnx(path: Path, device: torch.device) -> str:
