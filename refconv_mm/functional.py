@@ -187,7 +187,7 @@ def precondition(kernel: Tensor, metric: Tensor | None, basis: Tensor | None = N
     """
 
     def product(grad: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(grad.device.type):  # the product is as precise as the gradient
+        if _autocasts(grad.device.type):  # the product is as precise as the gradient
             with torch.autocast(grad.device.type, enabled=False):
                 return product(grad)
         if metric is not None and metric.ndim:
@@ -196,6 +196,12 @@ def precondition(kernel: Tensor, metric: Tensor | None, basis: Tensor | None = N
         return grad if metric is None else grad * metric
 
     kernel.register_hook(product)
+
+
+def _autocasts(device: str) -> bool:
+    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4 and newer
+        return torch.is_autocast_enabled(device)
+    return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
 
 
 # -- starts ------------------------------------------------------------------------------------------------

@@ -68,11 +68,18 @@ def _allowed() -> dict[str, Any]:
     """What torch's own `weights_only=True` finds, and what mmengine stores."""
     from torch import _weights_only_unpickler
 
-    found = dict(_weights_only_unpickler._get_allowed_globals())
+    found = {**_weights_only_unpickler._get_allowed_globals(), '_codecs.encode': _bytes_of}
     for entry in checkpoint_globals():
         value, name = entry if isinstance(entry, tuple) else (entry, f'{entry.__module__}.{entry.__qualname__}')
         found[name] = value
     return found
+
+
+def _bytes_of(text: str, encoding: str) -> bytes:
+    """Replaces `codecs.encode`, by which pickles of protocol 2 hold bytes."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'GLOBAL _codecs.encode to {encoding!r} was not an allowed global')
+    return text.encode('latin1')
 
 
 def _statistic(cls: type, name: str) -> object:
@@ -88,7 +95,9 @@ def checkpoint_globals() -> list[Any]:
     The buffers store their methods as calls of `getattr`. With an unrestricted `getattr` a file could reach any code,
     so a function replaces it that knows only the four methods.
     """
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # type: ignore[attr-defined]
+    # numpy 1.26 has an `_core`, too, without all of its modules.
+    core = np._core if Version(np.__version__).major > 1 else np.core  # type: ignore[attr-defined]
+    multiarray = core.multiarray
     dtypes = {type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
     entries: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *sorted(dtypes, key=str)]
     for name in ('_reconstruct', 'scalar'):

@@ -33,6 +33,8 @@ def choose(built: str | None, home: str | None, wanted: bool) -> tuple[str, str]
     nvcc = pathlib.Path(home or '') / 'bin' / 'nvcc'
     if home is None or not nvcc.is_file():
         return 'cpu', f'torch has CUDA {built}, and no toolkit was found (CUDA_HOME names one): {CPU}'
+    if not (pathlib.Path(home) / 'include' / 'cusparse.h').is_file():  # torch's own headers include it
+        return 'cpu', f'the toolkit in {home} has no include/cusparse.h, so it is not whole: {CPU}'
     said = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
     found = re.search(r'release (\d+\.\d+)', said)
     have = found.group(1) if found else 'unknown'

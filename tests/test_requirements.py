@@ -4,6 +4,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,8 @@ def toolkit(tmp_path):
     nvcc.parent.mkdir()
     nvcc.write_text('#!/bin/sh\necho "Cuda compilation tools, release 13.0, V13.0.88"\n')
     nvcc.chmod(0o755)
+    (tmp_path / 'include').mkdir()
+    (tmp_path / 'include/cusparse.h').touch()
     return str(tmp_path)
 
 
@@ -34,6 +37,12 @@ def test_a_toolkit_must_have_the_major_version_of_torch(toolkit, built, wanted, 
     got, why = mmcv_target.choose(built, toolkit, wanted)
     assert got == tag
     assert re.search(said, why)
+
+
+def test_half_a_toolkit_is_none(toolkit):
+    Path(toolkit, 'include/cusparse.h').unlink()
+    tag, why = mmcv_target.choose('13.0', toolkit, True)
+    assert (tag, 'not whole' in why) == ('cpu', True)
 
 
 def test_without_a_toolkit_the_ops_are_for_the_cpu(tmp_path):

@@ -180,7 +180,7 @@ def test_backward_and_loading_hooks_stay_hung_and_handles_work():
     model, calls = net(), []
     handles = [
         model[0].register_full_backward_hook(lambda *_: calls.append('backward')),
-        model[0].register_load_state_dict_pre_hook(lambda *_: calls.append('load')),
+        model[0]._register_load_state_dict_pre_hook(lambda *_: calls.append('load')),
     ]
     refocus(model)
     model(torch.randn(1, 3, 6, 6, requires_grad=True)).sum().backward()

@@ -61,7 +61,8 @@ class StartHook(Hook):
         self.filled: dict[tuple[int, str], str] = {}
         self.source: str | None = None  # during init_weights each module's init_cfg names it
         self.handles = [
-            module.register_load_state_dict_pre_hook(self._note(pretrained))
+            # The public method is in torch 2.5 and newer.
+            module._register_load_state_dict_pre_hook(self._note(pretrained), with_module=True)
             for module, pretrained in _with_pretrained(bare(runner.model), None)
         ]
 
