@@ -184,7 +184,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, most: int) -> Tenso
     return kept
 
 
-if hasattr(torch.library, 'custom_op'):  # torch 2.4 and newer; older ones do not export (onnx_graph.py)
+if hasattr(torch.library, 'custom_op'):  # torch 2.4 and newer; older ones do not export (export.py)
     operator = torch.library.custom_op('refconv_mm::nms', nms, mutates_args=())
     operator.register_fake(lambda boxes, scores, iou_threshold, most: torch.empty_like(scores))
 
