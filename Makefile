@@ -73,7 +73,7 @@ demo: install
 	@$(PY) -W ignore tools/demo.py
 
 test: install
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: install
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow

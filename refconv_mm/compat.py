@@ -12,7 +12,6 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from packaging.version import Version
@@ -142,7 +141,7 @@ def mmengine_load_url() -> bool:
 
     def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
         folder = Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints')
-        path = folder / Path(urlparse(url).path).name
+        path = folder / Path(url.partition('?')[0]).name
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=progress)

@@ -35,6 +35,7 @@ def suite(tmp_path_factory):
     return Config.fromfile(folder / 'suite.py')
 
 
+@pytest.mark.slow
 def test_it_measures_reports_and_does_nothing_twice(suite, tmp_path, monkeypatch):
     written = run_suite(suite, tmp_path, 'the command', seconds=0.01)
     assert {path.name for path in written} == {'report.md', 'results.json', 'benchmark.png', 'growth.png'}
