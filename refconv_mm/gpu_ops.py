@@ -115,43 +115,27 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
     return order[nms(boxes, ranks, float(np.float32(iou_threshold)))]
 
 
-def _roi_align_forward(
-    features: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
-) -> None:
-    if pool_mode == 0:
+def _pooled(features: Tensor, rois: Tensor, options: dict[str, Any]) -> Tensor:
+    if options['pool_mode'] == 0:
         raise GpuOpsError(f"roi_align with pool_mode='max' needs mmcv's own ops on {features.device}. {REMEDY}")
-    size = aligned_height, aligned_width
-    output.copy_(roi_align(features, rois.to(features.dtype), size, spatial_scale, sampling_ratio, aligned))
+    size = options['aligned_height'], options['aligned_width']
+    scale, ratio, aligned = (options[name] for name in ('spatial_scale', 'sampling_ratio', 'aligned'))
+    return roi_align(features, rois.to(features.dtype), size, scale, ratio, aligned)
+
+
+def _roi_align_forward(
+    features: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **options: Any
+) -> None:
+    output.copy_(_pooled(features, rois, options))
 
 
 def _roi_align_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grad_input: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
+    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, **options: Any
 ) -> None:
     # The pooling is linear in the features, so the gradient does not depend on their values.
     with torch.enable_grad():
         features = torch.zeros_like(grad_input, requires_grad=True)
-        size = aligned_height, aligned_width
-        pooled = roi_align(features, rois.to(features.dtype), size, spatial_scale, sampling_ratio, aligned)
+        pooled = _pooled(features, rois, options)
     grad_input.copy_(torch.autograd.grad(pooled, features, grad_output)[0])
 
 
