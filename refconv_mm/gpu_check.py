@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,16 @@ def checks(configs: list[Path], demo: Path, device: torch.device) -> Iterator[Ch
         device: to check; the CPU for a trial of this command.
     """
     for name, options in _KINDS.items():
-        yield Check(f'{name} layer', lambda options=options: layer(device, **options))  # type: ignore[misc]
-        yield Check(f'{name} layer, mixed precision', lambda options=options: mixed(device, **options))  # type: ignore[misc]
-    yield Check("mmcv's ops", lambda: ops(device))
+        yield Check(f'{name} layer', partial(layer, device, **options))
+        yield Check(f'{name} layer, mixed precision', partial(mixed, device, **options))
+    yield Check("mmcv's ops", partial(ops, device))
     for path in configs:
-        yield Check(f'{path.parent.name}/{path.stem}', lambda path=path: step(path, device))  # type: ignore[misc]
-    yield Check('ONNX', lambda: onnx(configs[0], device))
-    yield Check('two processes', lambda: two_processes(demo, device))
+        yield Check(f'{path.parent.name}/{path.stem}', partial(step, path, device))
+    yield Check('ONNX', partial(onnx, configs[0], device))
+    yield Check('two processes', partial(two_processes, demo, device))
 
 
-def layer(device: torch.device, groups: int, channels_last: bool = True) -> str:
+def layer(device: torch.device, groups: int) -> str:
     """A refocused layer on the device against the same one on the CPU in float64: output, a step, the fused kernel."""
     torch.manual_seed(0)
     exact = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=groups)).double()
@@ -96,9 +97,7 @@ def layer(device: torch.device, groups: int, channels_last: bool = True) -> str:
     largest = 0.0
     for _ in range(3):
         for model in (exact, other):
-            batch = inputs.to(next(model.parameters()))
-            if channels_last:
-                batch = batch.contiguous(memory_format=torch.channels_last)
+            batch = inputs.to(next(model.parameters())).contiguous(memory_format=torch.channels_last)
             loss = model(batch).square().mean()
             model.zero_grad()
             loss.backward()
