@@ -16,6 +16,8 @@ from mmengine.config import Config
 import refconv_mm  # noqa: F401
 from refconv_mm.data import make_cityscapes, make_voc
 from refconv_mm.data.layouts import detect_layout
+from refconv_mm.unpickling import takes_allow_list
+from refconv_mm.versions import distribution_version
 
 from .data.made import write_class_folders, write_coco, write_masks
 
@@ -29,6 +31,14 @@ def _seed():
     torch.manual_seed(0)
     yield
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # what --trust sets, for the whole process
+
+
+@pytest.fixture(scope='session')
+def stack() -> str:
+    """Which of the stacks of `docs/versions.md` the tests run on."""
+    if distribution_version('onedl-mmengine'):
+        return 'forks'
+    return 'upstream' if takes_allow_list() else 'classic'
 
 
 @pytest.fixture(scope='session')

@@ -23,8 +23,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
@@ -203,6 +201,10 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
     model.load_state_dict(torch.load(start)['state_dict'])
     unsharded = copy.deepcopy(model)
     if WORLD > 1:
+        # Not at the top: torch before 2.6 has no FSDP2.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
         mesh = init_device_mesh('cpu', (WORLD,))
         for _, layer in named_refconvs(model, refocused_only=False):
             fully_shard(layer, mesh=mesh)

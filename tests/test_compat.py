@@ -138,3 +138,23 @@ def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
     monkeypatch.setattr(compat, 'distribution_version', lambda name: compat.Version('1.4.2'))
     assert compat.fork_of_mmsegmentation()
     assert MODULE2PACKAGE['mmseg'] == 'onedl-mmsegmentation'
+
+
+EVERYWHERE = {'upstream', 'classic', 'forks'}
+STACKS = dict(
+    ssd_head_loss_cls=EVERYWHERE,
+    voc_class_names=EVERYWHERE,
+    mmengine_checkpoint_globals=EVERYWHERE - {'classic'},  # torch 2.1 has no allow-list
+    mmengine_local_put=EVERYWHERE,
+    mmengine_load_url=EVERYWHERE,
+    init_dist_without_gpu=EVERYWHERE,
+    dataset_names_its_files=EVERYWHERE,
+    fork_of_mmsegmentation={'forks'},
+    mmcv_without_gpu_ops=set(),  # on a GPU alone
+)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='two entries depend on whether there is a GPU')
+def test_each_entry_applies_on_its_stacks(stack):
+    assert list(STACKS) == [entry.__name__ for entry in compat.ENTRIES]
+    assert compat.apply() == [name for name, stacks in STACKS.items() if stack in stacks]

@@ -50,6 +50,7 @@ def name(path) -> str:
 def test_it_says_how_to_run_it_and_names_what_exists(path):
     first = path.read_text().splitlines()[0]
     assert re.match(r'# (python tools/(train|test|benchmark|compare)\.py configs/\S+|make demo)', first)
+    assert 'gloo' not in path.read_text()  # several GPUs talk by NCCL, and train.py chooses gloo without a GPU
     for config in re.findall(r'configs/\S+\.py', path.read_text()):
         assert (ROOT / config).is_file(), config
     for directory in re.findall(r'work_dirs/([\w.-]+)/(?:epoch|iter)', path.read_text()):

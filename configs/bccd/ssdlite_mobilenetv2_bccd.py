@@ -43,6 +43,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=74),
     dict(type='CosineAnnealingLR', begin=0, T_max=20, end=20, by_epoch=True, eta_min=0),
 ]
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 auto_scale_lr = dict(base_batch_size=8)
 randomness = dict(seed=0)

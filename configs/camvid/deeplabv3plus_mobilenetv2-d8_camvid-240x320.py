@@ -36,5 +36,5 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_iters=240, val_interval=240)
 param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=240, by_epoch=False)]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=240, max_keep_ckpts=2))
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)

@@ -77,5 +77,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=0, T_max=20, end=20, by_epoch=True, eta_min=0),
 ]
 auto_scale_lr = dict(base_batch_size=64)
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)

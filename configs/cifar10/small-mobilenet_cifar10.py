@@ -48,5 +48,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=312),
     dict(type='CosineAnnealingLR', begin=312, T_max=2808, end=3120, by_epoch=False, eta_min=0),
 ]
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)

@@ -44,5 +44,5 @@ train_cfg = dict(max_iters=120, val_interval=10000)
 optim_wrapper = dict(optimizer=dict(lr=0.05))
 param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=120, by_epoch=False)]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=10000))
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)

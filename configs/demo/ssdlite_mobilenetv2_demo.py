@@ -68,5 +68,5 @@ param_scheduler = [
 ]
 log_processor = dict(by_epoch=False)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=10000))
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)
