@@ -17,7 +17,6 @@ from . import new_templates as templates
 from .data.layouts import Layout, detect_layout
 from .data.layouts.base import loaded_size
 from .files import check_free, write_text
-from .image_size import ssdlite_anchors
 
 HERE = Path(__file__).resolve().parent
 # The shipped config whose model and runtime are taken, by task.
@@ -26,6 +25,8 @@ SHIPPED = {
     'segmentation': 'cityscapes/deeplabv3plus_mobilenetv2-d8_cityscapes-512x1024.py',
     'classification': 'imagenet/mobilenetv2_imagenet.py',
 }
+# Of ImageNet's RGB images, as the weights of the libraries want them.
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 RATES = {'detection': (0.02, 0.005), 'segmentation': (0.01, 0.01), 'classification': (0.05, 0.01)}  # docs/results.md
 KEPT = ('default_scope', 'model', 'env_cfg', 'vis_backends', 'visualizer', 'default_hooks', 'custom_hooks', 'val_cfg',
         'test_cfg', 'data_preprocessor', 'log_level')  # fmt: skip
@@ -145,10 +146,9 @@ def make_texts(layout: Layout, facts: Facts, out: Path) -> dict[str, str]:
     height, width = settings['size']
     values = dict(
         settings, layout=layout.name, task=layout.task, root=layout.root, out=out, height=height, width=width,
-        classes=literal(layout.classes), count=len(layout.classes), median=f'{facts.width}x{facts.height}',
-        found=told(layout, facts), warmup=settings['steps'] // 10, more_warmup=settings['more'] // 10,
-        log=max(1, min(50, settings['steps'] // 20)), save=max(1, settings['steps'] // 5),
-        more_save=max(1, settings['more'] // 5),
+        classes=literal(layout.classes), median=f'{facts.width}x{facts.height}',
+        mean=MEAN, std=STD, found=told(layout, facts), warmup=settings['steps'] // 10,
+        more_warmup=settings['more'] // 10,
         epochs=epochs_of(settings, 'steps'), more_epochs=epochs_of(settings, 'more'),
         **{f'{split}_set': literal(without_root(layout.dataset(split))) for split in ('train', 'val', 'test')},
         **evaluator(layout, facts, height),
@@ -180,7 +180,7 @@ def evaluator(layout: Layout, facts: Facts, side: int) -> dict[str, Any]:
     if layout.task == 'classification':
         return dict(evaluator="dict(type='Accuracy', topk=(1,))", test_evaluator='val_evaluator',
                     metric='accuracy/top1', scale=1)  # fmt: skip
-    more = dict(small=round(100 * small_boxes(facts, side)), **ssdlite_anchors(side))
+    more = dict(small=round(100 * small_boxes(facts, side)))
     if layout.name != 'coco':
         text = "dict(type='VOCMetric', metric='mAP', eval_mode='area', iou_thrs=[0.5, 0.75])"
         return dict(more, evaluator=text, test_evaluator='val_evaluator', metric='pascal_voc/mAP', scale=100)

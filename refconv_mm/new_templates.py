@@ -16,28 +16,31 @@ data_root = '{root}/'
 classes = {classes}
 metainfo = dict(classes=classes)
 size = ({height}, {width})  # height and width of what the net gets; the images have {median}
+mean, std = {mean}, {std}  # of RGB images, as the weights want them
 batch = {batch}  # for {device} and {trained} images
 steps = {steps}  # {epochs} epochs
 """
 
 TASKS = {
     'detection': """
-# Of the boxes, {small} % are smaller than 16 pixels at this size. If these matter, double it and all anchor numbers.
+# Of the boxes, {small} % are smaller than 16 pixels at this size. If these matter, double it; the anchors follow.
+side = size[0]
+edges = [round(edge * side / 320) for edge in (48, 100, 150, 202, 253, 304, 320)]
 model = dict(
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),  # those of the weights
+    data_preprocessor=dict(mean=mean, std=std),
     bbox_head=dict(
-        num_classes={count},
+        num_classes=len(classes),
         anchor_generator=dict(
-            strides={strides},  # size / side of each feature map
-            min_sizes={min_sizes},  # shares of the size
-            max_sizes={max_sizes},
+            strides=[round(side / -(-side // 2**level)) for level in range(4, 10)],  # side / side of each feature map
+            min_sizes=edges[:-1],
+            max_sizes=edges[1:],
         ),
     ),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 2), prob=0.3),
+    dict(type='Expand', mean=mean, to_rgb=True, ratio_range=(1, 2), prob=0.3),
     dict(type='MinIoURandomCrop', min_ious=(0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
     dict(type='Resize', scale=size[::-1], keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
@@ -55,9 +58,9 @@ clip_grad = dict(max_norm=35, norm_type=2)
 """,
     'segmentation': """
 model = dict(
-    data_preprocessor=dict(size=size),  # mean and std are those of the weights
-    decode_head=dict(num_classes={count}),
-    auxiliary_head=dict(num_classes={count}),
+    data_preprocessor=dict(size=size, mean=mean, std=std),
+    decode_head=dict(num_classes=len(classes)),
+    auxiliary_head=dict(num_classes=len(classes)),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -77,8 +80,8 @@ collate_fn = dict(type='pseudo_collate')
 clip_grad = None
 """,
     'classification': """
-model = dict(head=dict(num_classes={count}, topk=(1,)))
-data_preprocessor = dict(num_classes={count})  # mean and std are those of the weights
+model = dict(head=dict(num_classes=len(classes), topk=(1,)))
+data_preprocessor = dict(num_classes=len(classes), mean=mean, std=std)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.3, 1.0), backend='pillow'),
@@ -122,19 +125,19 @@ test_dataloader = dict(
 val_evaluator = {evaluator}
 test_evaluator = {test_evaluator}
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, val_interval={save})
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps // 5)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr={rate:g}, momentum=0.9, weight_decay=4e-5),
     clip_grad=clip_grad,
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end={warmup}),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin={warmup}, end={steps}, T_max={steps} - {warmup}),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=steps // 10),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=steps // 10, end=steps, T_max=steps - steps // 10),
 ]
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval={save}, max_keep_ckpts=2),
-    logger=dict(type='LoggerHook', interval={log}, log_metric_by_epoch=False),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=steps // 5, max_keep_ckpts=2),
+    logger=dict(type='LoggerHook', interval=max(1, min(50, steps // 20)), log_metric_by_epoch=False),
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
@@ -149,13 +152,13 @@ _base_ = './baseline.py'
 
 work_dir = '{out}/runs/control'
 steps = {more}  # {more_epochs} epochs
-train_cfg = dict(max_iters=steps, val_interval={more_save})
+train_cfg = dict(max_iters=steps, val_interval=steps // 5)
 optim_wrapper = dict(optimizer=dict(lr={tuned:g}))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end={more_warmup}),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin={more_warmup}, end={more}, T_max={more} - {more_warmup}),
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=steps // 10),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=steps // 10, end=steps, T_max=steps - steps // 10),
 ]
-default_hooks = dict(checkpoint=dict(interval={more_save}))
+default_hooks = dict(checkpoint=dict(interval=steps // 5))
 """,
     'refocused': """# refconv train {out}/refocused.py --init {out}/runs/baseline/iter_{steps}.pth
 # refconv test {out}/runs/refocused/fused.py {out}/runs/refocused/fused.pth    (the training has fused it)

@@ -9,6 +9,7 @@ from refconv_mm.commands import main
 from refconv_mm.compare.plan_file import read_plan
 from refconv_mm.config import is_refocused_config
 from refconv_mm.data.layouts import detect_layout
+from refconv_mm.image_size import ssdlite_anchors
 from refconv_mm.models import build_model
 from refconv_mm.new_config import Facts, find_facts, literal, size_for, write_configs
 
@@ -53,6 +54,15 @@ def test_the_configs_fit_the_data(kind, voc, city, tmp_path, monkeypatch):
     heads = [part for name, part in baseline.model.items() if name.endswith('head')]
     assert {head.num_classes for head in heads} == {count}
     build_model(Config.fromfile(written[3]))
+    size = tuple(baseline['size'])
+    changed = written[1].read_text().replace(f'size = {size}', 'size = (448, 448)')
+    written[1].write_text(changed.replace(f'steps = {baseline.steps}', 'steps = 777'))
+    again = Config.fromfile(written[1])
+    assert (again.train_cfg.max_iters, again.param_scheduler[1].end) == (777, 777)
+    if layout.task == 'detection':  # one line is edited, and the anchors follow
+        for cfg, side in ((baseline, size[0]), (again, 448)):
+            anchors = cfg.model.bbox_head.anchor_generator
+            assert {key: anchors[key] for key in ssdlite_anchors(side)} == ssdlite_anchors(side)
     plan = read_plan(written[-1])
     assert list(plan.arms) == ['control', 'gain1']
 
