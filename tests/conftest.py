@@ -22,6 +22,8 @@ from refconv_mm.versions import distribution_version
 from .data.made import write_class_folders, write_coco, write_masks
 
 warnings.simplefilter('ignore')
+# What older torch cannot do; the tests of it are left out on the stack `classic`.
+needs_new_torch = pytest.mark.skipif(not takes_allow_list(), reason='needs torch 2.6 or newer')
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / 'configs' / 'demo'
 

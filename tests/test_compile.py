@@ -9,6 +9,9 @@ from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import fuse, refocus
 from refconv_mm.surgery import named_refconvs
+from refconv_mm.unpickling import takes_allow_list
+
+from .conftest import needs_new_torch
 
 OPTIONS = [
     dict(form='auto'),
@@ -66,6 +69,7 @@ def test_compiled_training_is_eager_training():
     assert all((eager.state_dict()[k] - before[k]).abs().max() > 1e-4 for k in before if k.endswith('refocus'))
 
 
+@needs_new_torch
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_a_step_is_one_graph_from_the_first_on(options):
     model = refocused(**options).double()
@@ -76,6 +80,19 @@ def test_a_step_is_one_graph_from_the_first_on(options):
     grads = [torch.autograd.grad(y.square().sum(), list(model.parameters())) for y in (got, model(x))]
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(takes_allow_list(), reason='a fault of older torch')
+def test_an_old_compiler_never_gets_a_layer():
+    """It would read the basis for the kernel; so a graph ends at each layer, and what wants one graph is refused."""
+    model, x = refocused(), torch.randn(2, 3, 12, 12)
+    torch.testing.assert_close(torch.compile(model, backend='eager')(x), model(x))
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r'RefConv2d\.forward'):
+        torch.compile(model, fullgraph=True, backend='eager')(x)
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r'RefConv2d\.forward'):
+        torch.export.export(model, (x,))
 
 
 def test_a_compiled_model_follows_a_loaded_basis():

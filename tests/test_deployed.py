@@ -19,7 +19,7 @@ from refconv_mm.onnx_graph import _prove, raw_outputs
 from refconv_mm.onnx_model import RECORD, OnnxModel
 from refconv_mm.onnx_runner import runner_for_test
 
-from .conftest import ROOT
+from .conftest import ROOT, needs_new_torch
 from .test_export import (
     MEAN,
     STD,
@@ -32,6 +32,7 @@ from .test_export import (
     trained,
 )
 
+pytestmark = needs_new_torch
 __all__ = ['images']  # a fixture
 SSD = dict(
     type='SSDHead', in_channels=(16, 32), num_classes=3, use_depthwise=True, norm_cfg=dict(type='BN'),

@@ -14,6 +14,7 @@ from refconv_mm.export import export_checkpoint, write_onnx
 from refconv_mm.predict import Predictor, find_images
 from refconv_mm.runners import runner_for_checkpoint
 
+from .conftest import needs_new_torch
 from .test_deployed import tiny_ssd
 from .test_export import checkpoint_of, images, tiny_classifier, tiny_segmenter
 
@@ -132,6 +133,7 @@ def test_labels_are_those_of_the_test(models, tmp_path):
         assert min(cv2.imread(str(tmp_path / found['picture'])).shape[:2]) == 256  # legible
 
 
+@needs_new_torch
 def test_fused_folded_and_onnx_models_predict_the_same(models, tmp_path):
     cfg, path = models['det']
     checkpoint, image = read_checkpoint(path), next(iter(loop_predicts(cfg, path)))

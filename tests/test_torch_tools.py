@@ -8,12 +8,16 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.utils.prune
+from mmengine.config import Config
 from mmengine.model import kaiming_init
 from torch import nn
 from torch.func import functional_call, grad, jacfwd, stack_module_state, vmap
 
 from refconv_mm import RefConv2d, fuse
-from refconv_mm.unpickling import takes_allow_list
+from refconv_mm.errors import MissingPackageError
+from refconv_mm.export import export_checkpoint
+
+from .conftest import needs_new_torch
 
 GROUPS = [1, 2, 4]  # dense, grouped and depthwise
 
@@ -33,10 +37,13 @@ def close(got, expected):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)  # float32, other orders of summation
 
 
-exports = pytest.mark.skipif(not takes_allow_list(), reason='torch before 2.6 exports layers with hooks wrongly')
+def test_exporting_under_an_old_torch_names_the_version(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.1.2')
+    with pytest.raises(MissingPackageError, match=r'torch 2\.6 or newer, this is 2\.1\.2: fuse the checkpoint here'):
+        export_checkpoint(Config(), {})
 
 
-@exports
+@needs_new_torch
 @pytest.mark.parametrize('groups', GROUPS)
 def test_torch_export(groups):
     model, x = net(groups), image()
@@ -56,13 +63,13 @@ def onnx_agrees(model: nn.Module, dynamo: bool) -> None:
     close(torch.from_numpy(got), model(x).detach())
 
 
-@exports
+@needs_new_torch
 @pytest.mark.parametrize('groups', GROUPS)
 def test_the_onnx_exporter(groups):
     onnx_agrees(net(groups).eval(), dynamo=True)
 
 
-@exports
+@needs_new_torch
 @pytest.mark.parametrize('groups', GROUPS)
 def test_the_older_onnx_exporter(groups):
     onnx_agrees(net(groups).eval(), dynamo=False)

@@ -63,6 +63,7 @@ def blank(analysis, pages: tuple = ()) -> dict:
 @pytest.fixture(scope='session')
 def made(tmp_path_factory) -> Path:
     """A directory with all six analyses of three checkpoints, their figures left blank; copy it before changing it."""
+    pytest.importorskip('curvlinops')
     folder = tmp_path_factory.mktemp('made') / 'tiny'
     paths = [str(folder.parent / f'{name}.pth') for name in NAMES]
     torch.manual_seed(0)

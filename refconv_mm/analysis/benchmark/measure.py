@@ -50,7 +50,7 @@ def deployable(plain: nn.Module) -> dict[str, nn.Module]:
     """
     models = dict(plain=plain, refocused=refocused(plain))
     for name, layer in named_refconvs(models['refocused']):
-        torch.nn.init.normal_(layer.trained, std=1e-3, generator=torch.Generator().manual_seed(len(name)))
+        layer.trained.data.normal_(std=1e-3, generator=torch.Generator().manual_seed(len(name)))
     models['fused'] = copy.deepcopy(models['refocused'])
     fuse(models['fused'])
     models['folded'] = mmcv.cnn.fuse_conv_bn(copy.deepcopy(models['fused']))
