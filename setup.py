@@ -54,7 +54,7 @@ setup(
     python_requires='>=3.10',
     # mmengine and mmcv are not among them. pip would compile mmcv, or take a build without ops; beside the maintained
     # forks it would overwrite modules of theirs. The import says what to do.
-    install_requires=['torch>=2.6', 'torchvision', 'numpy', 'packaging', 'rich'],
+    install_requires=['torch>=2.1', 'torchvision', 'numpy', 'packaging', 'rich'],
     extras_require={
         'det': det,
         'seg': seg,
