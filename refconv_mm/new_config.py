@@ -149,6 +149,7 @@ def make_texts(layout: Layout, facts: Facts, out: Path) -> dict[str, str]:
         classes=literal(layout.classes), median=f'{facts.width}x{facts.height}',
         mean=MEAN, std=STD, found=told(layout, facts), warmup=settings['steps'] // 10,
         more_warmup=settings['more'] // 10,
+        collate=", collate_fn=dict(type='default_collate')" if layout.task == 'classification' else '',
         epochs=epochs_of(settings, 'steps'), more_epochs=epochs_of(settings, 'more'),
         **{f'{split}_set': literal(without_root(layout.dataset(split))) for split in ('train', 'val', 'test')},
         **evaluator(layout, facts, height),

@@ -53,7 +53,6 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-collate_fn = dict(type='pseudo_collate')
 clip_grad = dict(max_norm=35, norm_type=2)
 """,
     'segmentation': """
@@ -76,7 +75,6 @@ test_pipeline = [  # at the size that the images have
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-collate_fn = dict(type='pseudo_collate')
 clip_grad = None
 """,
     'classification': """
@@ -93,7 +91,6 @@ test_pipeline = [
     dict(type='Resize', scale=size[::-1], backend='pillow'),
     dict(type='PackInputs'),
 ]
-collate_fn = dict(type='default_collate')
 clip_grad = None
 """,
 }
@@ -103,7 +100,7 @@ train_set = {train_set}
 val_set = {val_set}
 test_set = {test_set}
 common = dict(data_root=data_root, metainfo=metainfo)
-workers = dict(num_workers={workers}, persistent_workers=True, collate_fn=collate_fn)
+workers = dict(num_workers={workers}, persistent_workers=True{collate})
 train_dataloader = dict(
     batch_size=batch,
     sampler=dict(type='InfiniteSampler', shuffle=True),

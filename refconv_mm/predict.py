@@ -22,6 +22,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from . import compat
 from .checkpoint import as_plain, load_whole, read_checkpoint
 from .config import drop_pretrained, is_refocused_config, plain_config
+from .data.layouts.base import IMAGES, images_in
 from .errors import CheckpointError, MissingPackageError
 from .files import write_whole
 from .onnx_model import OnnxModel
@@ -33,7 +34,6 @@ INFERENCERS = {
     'mmseg': ('mmseg.apis', 'MMSegInferencer'),
     'mmpretrain': ('mmpretrain.apis', 'ImageClassificationInferencer'),
 }
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 
 
 def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path]:
@@ -51,7 +51,7 @@ def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path
         names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
         own = [image.resolve() for name in names for image in _images_of(Path(name), given=name == pattern)]
         if not own:
-            raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(SUFFIXES)})')
+            raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(IMAGES)})')
         found.update(dict.fromkeys(image for image in own if not image.is_relative_to(Path(out_dir).resolve())))
     if not found:
         raise FileNotFoundError(f'no image outside {out_dir}, where the pictures go')
@@ -61,8 +61,9 @@ def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path
 
 def _images_of(path: Path, given: bool) -> list[Path]:
     """A file that is given by name counts as an image whatever its name is."""
-    files = sorted(path.rglob('*')) if path.is_dir() else [path]
-    return [file for file in files if file.suffix.lower() in SUFFIXES or (given and file == path)]
+    if path.is_dir():
+        return images_in(path, deep=True)
+    return [path] if given or path.suffix.lower() in IMAGES else []
 
 
 class Predictor:
@@ -119,6 +120,8 @@ class Predictor:
             raise MissingPackageError(f'{self.scope} does not import ({error}); the config needs it') from error
         cfg = copy.deepcopy(cfg)
         drop_pretrained(cfg.model)
+        if isinstance(cfg.test_dataloader.get('collate_fn'), dict):  # mmengine's runner wants it so, its inferencer not
+            del cfg.test_dataloader.collate_fn
         options = dict(pretrained=False) if self.scope == 'mmpretrain' else {}
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of weights and class names, which follow

@@ -31,6 +31,8 @@ def models(voc, city, images, tmp_path_factory):
         torch.manual_seed(0)
         folder = tmp_path_factory.mktemp(name)
         cfg, path = make(data, folder), folder / 'refocused.pth'
+        collate = 'default_collate' if name == 'cls' else 'pseudo_collate'
+        cfg.test_dataloader.collate_fn = dict(type=collate)  # as the runner wants it
         torch.save(checkpoint_of(cfg), path)
         cfg.dump(folder / 'config.py')
         made[name] = (cfg, path)
