@@ -138,7 +138,8 @@ class Predictor:
         merged = {name: meta.get(name) or known.get(name) for name in ('classes', 'palette')}
         if merged['classes'] and len(merged['palette'] or ()) != len(merged['classes']):
             # mmdet and mmseg draw such colours, too. Those of the config can belong to other classes.
-            merged['palette'] = np.random.RandomState(42).randint(0, 256, (len(merged['classes']), 3)).tolist()
+            colours = np.random.RandomState(42).randint(0, 256, (len(merged['classes']), 3)).tolist()
+            merged['palette'] = [tuple(colour) for colour in colours]  # a list would be taken for several colours
         inferencer, classes = self._inferencer, merged['classes']
         inferencer.model.dataset_meta = merged
         if self.scope == 'mmdet':

@@ -1,5 +1,6 @@
 """Pictures and predictions.json of refocused, fused, plain and ONNX models."""
 
+import copy
 import json
 
 import cv2
@@ -189,3 +190,13 @@ def test_wrong_arguments_are_refused_before_anything_is_written(models, tmp_path
     assert 'exists and is left alone' in refused('det', image, '--out-dir', out)
     with pytest.raises(ValueError, match='default_scope of the config must be one of mmdet, mmseg, mmpretrain'):
         Predictor(Config(dict(default_scope='mmpose')), 'x.pth')
+
+
+def test_boxes_are_drawn_where_no_palette_fits(models):
+    """As with classes of one's own in COCO's layout, where mmdet's data set has eighty colours."""
+    cfg, path = models['det']
+    image, cfg = next(iter(loop_predicts(cfg, path))), copy.deepcopy(cfg)
+    cfg.test_dataloader.dataset.metainfo = dict(classes=('a', 'b', 'c'), palette=[(1, 2, 3)] * 80)
+    picture, found, _ = Predictor(cfg, str(path), threshold=0.0)(image)
+    assert found['boxes']
+    assert picture.ndim == 3
