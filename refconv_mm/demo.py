@@ -158,8 +158,9 @@ def _table(tasks: tuple[DemoTask, ...]) -> Table:
 
 def conclusion(tasks: Sequence[DemoTask]) -> str:
     """What the table says, in a sentence or two."""
+    gains = [round(task.scores['refocused'] - task.scores['control'], 1) + 0.0 for task in tasks]  # never -0.0
     found = ' and '.join(
-        f'{task.scores["refocused"] - task.scores["control"]:+.1f} {task.metric.rpartition("/")[2]}' for task in tasks
+        f'{gain:+.1f} {task.metric.rpartition("/")[2]}' for gain, task in zip(gains, tasks, strict=True)
     )
     return (
         f'What to conclude: refocused minus control is {found}. One seed cannot tell such a difference from chance '
