@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 import torch.distributed as dist
-import torch.distributed.fsdp
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
@@ -15,13 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 from refconv_mm import refocus
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
 from refconv_mm.runners import build_runner
+from refconv_mm.unpickling import takes_allow_list
 
 from . import equal_worker as worker
-from .conftest import ROOT, detector, random_checkpoint, run
+from .conftest import ROOT, detector, needs_new_torch, random_checkpoint, run
 
 # Twelve steps in float64: 3e-16 was seen, from sums in another order.
 EXACT = 1e-9
-FSDP2 = hasattr(torch.distributed.fsdp, 'fully_shard')
 
 
 def launch(processes, out, start, *jobs):
@@ -85,7 +84,7 @@ def same_boxes(voc, tmp_path_factory):
 def two(one, start, same_boxes):
     """The jobs in two processes, in one launch."""
     jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}', 'counted']
-    return launch(2, start.parent / 'two', start, *jobs, *['sharded'] * FSDP2)
+    return launch(2, start.parent / 'two', start, *jobs, *['sharded'] * takes_allow_list())
 
 
 def test_two_and_four_processes_train_as_one(one, two, start):
@@ -130,7 +129,7 @@ def test_ssdlite_in_two_processes_trains_as_in_one(two, same_boxes, start, tmp_p
         assert distance(result['state'], expected['state']) < 1e-6
 
 
-@pytest.mark.skipif(not FSDP2, reason='torch before 2.6 has no fully_shard (FSDP2)')
+@needs_new_torch
 def test_fully_sharded_training_is_that_of_one_process(two, start, tmp_path):
     expected = worker.sharded(tmp_path, start)
     assert not expected['sharded']
