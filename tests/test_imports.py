@@ -14,8 +14,8 @@ ORDER = [
     'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery', 'turning',
     'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'deployed',
     'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
-    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'predict', 'compare', 'sweep',
-    'data', 'gpu_check', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
+    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'compare', 'sweep',
+    'data', 'predict', 'gpu_check', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
 ]  # fmt: skip
 FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
 
