@@ -25,8 +25,6 @@ SHIPPED = {
     'segmentation': 'cityscapes/deeplabv3plus_mobilenetv2-d8_cityscapes-512x1024.py',
     'classification': 'imagenet/mobilenetv2_imagenet.py',
 }
-# Of ImageNet's RGB images, as the weights of the libraries want them.
-MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 RATES = {'detection': (0.02, 0.005), 'segmentation': (0.01, 0.01), 'classification': (0.05, 0.01)}  # docs/results.md
 KEPT = ('default_scope', 'model', 'env_cfg', 'vis_backends', 'visualizer', 'default_hooks', 'custom_hooks', 'val_cfg',
         'test_cfg', 'data_preprocessor', 'log_level')  # fmt: skip
@@ -147,7 +145,7 @@ def make_texts(layout: Layout, facts: Facts, out: Path) -> dict[str, str]:
     values = dict(
         settings, layout=layout.name, task=layout.task, root=layout.root, out=out, height=height, width=width,
         classes=literal(layout.classes), median=f'{facts.width}x{facts.height}',
-        mean=MEAN, std=STD, found=told(layout, facts), warmup=settings['steps'] // 10,
+        found=told(layout, facts), warmup=settings['steps'] // 10,
         more_warmup=settings['more'] // 10,
         collate=", collate_fn=dict(type='default_collate')" if layout.task == 'classification' else '',
         epochs=epochs_of(settings, 'steps'), more_epochs=epochs_of(settings, 'more'),

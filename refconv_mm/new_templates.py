@@ -16,7 +16,7 @@ data_root = '{root}/'
 classes = {classes}
 metainfo = dict(classes=classes)
 size = ({height}, {width})  # height and width of what the net gets; the images have {median}
-mean, std = {mean}, {std}  # of RGB images, as the weights want them
+mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of RGB images, as the weights want them
 batch = {batch}  # for {device} and {trained} images
 steps = {steps}  # {epochs} epochs
 """

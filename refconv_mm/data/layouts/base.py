@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 # Folders and lists of a split are often called otherwise.
 SPLITS = {
     'train': ('train', 'training', 'trainval', 'train2017'),
