@@ -1,4 +1,4 @@
-"""One of two processes of a training dies or hangs."""
+"""Trainings of two processes: one dies or hangs, or both end as they should."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from refconv_mm.checkpoint import read_checkpoint
 from refconv_mm.run_settings import latest_checkpoint
 
-from ..conftest import ROOT
+from ..conftest import ROOT, run
 
 TIMEOUT = 40  # seconds, of the process group
 
@@ -59,3 +59,13 @@ def test_the_other_process_ends_and_the_run_goes_on(fault, rank, segmenter_job, 
     assert resumed.wait(timeout=600) == 0, (tmp_path / 'log').read_text()[-3000:]
     assert f'resumes from {last}' in ' '.join((tmp_path / 'log').read_text().split())
     read_checkpoint(work_dir / f'iter_{step + 2}.pth')
+
+
+@pytest.mark.faults
+def test_a_finished_training_ends_as_finished(segmenter_job, tmp_path):
+    """50 times; a thread of gloo could abort a process at its end (`leave_process_group`)."""
+    job = segmenter_job
+    words = (job.config, '--init', job.start, '--launcher', 'pytorch', '--work-dir', tmp_path / 'work{}')
+    options = ('--cfg-options', 'train_cfg.max_iters=2')
+    ended = run('-m', 'tests.faults.pairs', 50, tmp_path / 'log', *words, *options, check=False, timeout=3000)
+    assert ended.returncode == 0, ended.stdout + (tmp_path / 'log').read_text()[-6000:]
