@@ -72,12 +72,18 @@ class SplitNet(BaseModel):
 
 @DATASETS.register_module()
 class SplitData(torch.utils.data.Dataset):
-    """Fixed random images and targets in float64."""
+    """Fixed random images and targets in float64.
 
-    def __init__(self) -> None:
+    Args:
+        broken: an image that is NaN.
+    """
+
+    def __init__(self, broken: int | None = None) -> None:
         generator = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(SAMPLES, 3, 9, 9, dtype=torch.float64, generator=generator)
         self.targets = torch.randn(SAMPLES, 4, dtype=torch.float64, generator=generator)
+        if broken is not None:
+            self.inputs[broken] = torch.nan
 
     def __len__(self) -> int:
         return SAMPLES
@@ -184,6 +190,13 @@ def resumed(out: Path, start: Path, checkpoint: str) -> dict[str, Any]:
     return train(cfg)
 
 
+def skipped(out: Path, start: Path) -> dict[str, Any]:
+    """Each epoch has a step with a loss of NaN, in one of the processes."""
+    cfg = toy_config(out, start, **{'train_dataloader.dataset.broken': 16})
+    cfg.custom_hooks.append(dict(type='RefConvFiniteHook', action='skip'))
+    return train(cfg)
+
+
 def ssdlite(out: Path, start: Path, root: str) -> dict[str, Any]:
     cfg = detector_config(Path(root), out)
     set_init(cfg, str(Path(root) / 'start.pth'))
@@ -235,7 +248,7 @@ def toy_bytes() -> int:
     return gradient_bytes(model, lambda net: net(data.inputs, data.targets, mode='loss')['loss'].backward())
 
 
-JOBS = dict(toy=toy, resumed=resumed, ssdlite=ssdlite, sharded=sharded, counted=counted)
+JOBS = dict(toy=toy, resumed=resumed, skipped=skipped, ssdlite=ssdlite, sharded=sharded, counted=counted)
 
 
 def main() -> None:

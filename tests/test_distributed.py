@@ -1,5 +1,6 @@
 """Training in several processes gives the losses and weights of training in one; and the bytes that a step sends."""
 
+import math
 import re
 import shutil
 
@@ -83,7 +84,7 @@ def same_boxes(voc, tmp_path_factory):
 @pytest.fixture(scope='module')
 def two(one, start, same_boxes):
     """The jobs in two processes, in one launch."""
-    jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}', 'counted']
+    jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}', 'counted', 'skipped']
     return launch(2, start.parent / 'two', start, *jobs, *['sharded'] * takes_allow_list())
 
 
@@ -101,6 +102,14 @@ def test_without_talking_the_first_of_two_processes_would_end_elsewhere(one, sta
     """The comparison above can fail: half of each batch, as the first process sees it, leads to other weights."""
     alone = worker.toy(tmp_path, start, **{'model.half': True})
     assert distance(alone['state'], one['state']) > 1e-2
+
+
+def test_all_processes_skip_a_step_in_which_one_has_a_loss_of_nan(two, start, tmp_path):
+    one = worker.skipped(tmp_path, start)
+    assert sum(map(math.isnan, one['losses'])) == worker.EPOCHS
+    for result in two['skipped']:
+        assert result['losses'] == pytest.approx(one['losses'], rel=0, abs=EXACT, nan_ok=True)
+        assert distance(result['state'], one['state']) < EXACT
 
 
 def test_a_checkpoint_of_one_process_resumes_in_two(one, two):
