@@ -132,6 +132,12 @@ def stop():
     raise KeyboardInterrupt
 
 
+def stop_in_torchscript():
+    raise RuntimeError(
+        'the operation failed in the TorchScript interpreter.\nRuntimeError: KeyboardInterrupt: <EMPTY MESSAGE>'
+    )
+
+
 def fault_of_others():
     raise ValueError('not raised in the package')
 
@@ -158,6 +164,7 @@ def refused_on_the_way():
         (lambda: None, 0, ''),
         (lambda: 1, 1, ''),
         (stop, 130, 'prog: interrupted; the same command goes on\n'),
+        (stop_in_torchscript, 130, 'prog: interrupted; the same command goes on\n'),
         (refused, 2, 'prog: error: map_k must be'),
         (refused_on_the_way, 2, "prog: error: class Net: RefConv has no option 'no_such'"),
     ],

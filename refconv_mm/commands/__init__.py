@@ -98,6 +98,13 @@ def add_command(parser: argparse.ArgumentParser, module: ModuleType, description
     module.add_arguments(parser)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C; TorchScript, which second derivatives use, makes it a RuntimeError."""
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, RuntimeError) and 'RuntimeError: KeyboardInterrupt:' in str(error)
+    )
+
+
 def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
     """Runs a command and exits with its code.
 
@@ -108,7 +115,7 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     try:
         sys.exit(run(args) or 0)
     except (Exception, KeyboardInterrupt) as error:
-        if any(isinstance(one, KeyboardInterrupt) for one in chain(error)):  # torch.save raises another error after it
+        if any(map(is_interrupt, chain(error))):  # torch.save raises another error after it
             message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
         elif (text := explain(error)) is not None:
             message, code = f'error: {text}', 2
