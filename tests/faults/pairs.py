@@ -26,7 +26,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def begin(rank: int, port: int, log: Path, words: list[str]) -> int:
+def begin(rank: int, port: int, log: Path) -> int:
     """Forks a process of a rank: 0 in that process, its number here."""
     sys.stdout.flush()
     if pid := os.fork():
@@ -37,7 +37,6 @@ def begin(rank: int, port: int, log: Path, words: list[str]) -> int:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    sys.argv = ['refconv', 'train', *words]
     return 0
 
 
@@ -52,7 +51,7 @@ def main(count: int, log: Path, words: list[str]) -> None:
         port, line = free_port(), [word.format(number) for word in words]
         pids = []
         for rank in range(2):
-            pid = begin(rank, port, log, line)
+            pid = begin(rank, port, log)
             if not pid:
                 return commands.main(['train', *line])  # Python ends with it
             pids.append(pid)
