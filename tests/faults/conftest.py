@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,10 @@ from torch import Tensor
 from refconv_mm.checkpoint import read_checkpoint
 
 from ..conftest import detector, random_checkpoint, segmenter
-from .processes import Forked, refconv
+from .processes import Forked, import_libraries, refconv
 
 STEPS = 8
-# Imported here, once, and not in each forked process.
-for library in ('mmdet', 'mmseg', 'mmpretrain'):
-    for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
-        import_module(f'{library}.{part}')
+import_libraries()
 
 
 @dataclass

@@ -11,13 +11,13 @@ import os
 import shutil
 import socket
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import torch
-from mmengine.config import config
 
 from refconv_mm import commands
+
+from .processes import import_libraries, leave_configs_unformatted
 
 
 def free_port() -> int:
@@ -41,10 +41,8 @@ def begin(rank: int, port: int, log: Path) -> int:
 
 
 def main(count: int, log: Path, words: list[str]) -> None:
-    for library in ('mmdet', 'mmseg', 'mmpretrain'):
-        for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
-            import_module(f'{library}.{part}')
-    config.FormatCode = lambda text, **_: (text, True)  # formatting configs would take most of the time
+    import_libraries()
+    leave_configs_unformatted()
     torch.set_num_threads(1)
     failed = 0
     for number in range(count):

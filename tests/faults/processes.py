@@ -8,12 +8,25 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from mmengine.config import config
 
 from refconv_mm import commands
+
+
+def import_libraries() -> None:
+    """Imports what a training needs, once, and not in each forked process."""
+    for library in ('mmdet', 'mmseg', 'mmpretrain'):
+        for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
+            import_module(f'{library}.{part}')
+
+
+def leave_configs_unformatted() -> None:
+    """Formatting configs would take most of the time."""
+    config.FormatCode = lambda text, **_: (text, True)
 
 
 class Forked:
@@ -85,7 +98,7 @@ def refconv(log: Path, *words: object) -> Forked:
     """Starts `refconv WORDS` in a forked process."""
 
     def run() -> None:
-        config.FormatCode = lambda text, **_: (text, True)  # formatting configs would take most of the time
+        leave_configs_unformatted()
         commands.main([str(word) for word in words])
 
     return Forked(run, log)
