@@ -1,6 +1,7 @@
 # python tools/train.py configs/cifar10/small-resnet_cifar10.py
 #
-# A baseline of dense layers for whole schedules on a CPU: a ResNet-18 of an eighth of the width (176,000 parameters).
+# A baseline of dense layers for whole schedules on a CPU: a ResNet-18 of an eighth of the width (176,000 parameters)
+# and of half the resolution behind its stem, as fast as the small MobileNet.
 _base_ = './small-mobilenet_cifar10.py'
 
 model = dict(
@@ -10,6 +11,7 @@ model = dict(
         depth=18,
         stem_channels=8,
         base_channels=8,
+        strides=(2, 2, 2, 2),
         out_indices=(3,),
         style='pytorch',
     ),
