@@ -153,3 +153,13 @@ def test_its_scores_are_those_of_the_results(path):
             for metric, value in result['Metrics'].items():
                 assert any(abs(value - number) <= 0.005001 for number in measured), (model['Name'], metric)
         assert 'Weights' not in model
+
+
+def test_the_tables_of_whole_schedules_are_those_of_the_runs():
+    text = (ROOT / 'docs' / 'results.md').read_text().replace('**', '')
+    missing = [
+        f'{row.task}: {row.arm} {row.numbers()}'
+        for row in runpy.run_path(str(ROOT / 'docs' / 'results' / 'whole_schedules.py'))['rows']()
+        if row.numbers() not in text
+    ]
+    assert not missing

@@ -1,0 +1,140 @@
+"""Draws the two figures of whole schedules and prints their table, from the runs in the CSV files beside this one.
+
+python docs/results/whole_schedules.py
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+from refconv_mm.compare.figure import BLUE, GREY, ORANGE
+from refconv_mm.compare.stats import Difference, paired, summary
+
+FOLDER = Path(__file__).parent
+# CSV file, metric, and the factor that makes points of it
+TASKS = {
+    'small classifier, top-1': ('cifar10-whole-runs.csv', 'test/accuracy/top1', 1),
+    'detector, mAP': ('cells-whole-runs.csv', 'test/pascal_voc/mAP', 100),
+    'segmenter, mIoU': ('streets-whole-runs.csv', 'test/mIoU', 1),
+}
+HEADLINE = 'baseline', 'control', 'refocused'
+Runs = dict[str, dict[int, float]]  # a number by arm and seed
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm against another, on the same seeds."""
+
+    task: str
+    arm: str
+    against: str
+    score: Difference
+    loss: Difference
+    each: list[float]
+    below: int
+
+    def numbers(self) -> str:
+        """The cells of the row in a table of docs/results.md, behind the name."""
+        each = ' '.join(f'{value:+.2f}' for value in self.each)
+        loss = f'{_text(self.loss, 4)}, below in {self.below} of {self.loss.n}'
+        return f'| {self.score.n} | {_text(self.score, 2)} | {each} | {loss} |'
+
+
+def read(task: str) -> tuple[Runs, Runs]:
+    """Scores and training losses of a task's runs."""
+    name, metric, scale = TASKS[task]
+    scores: Runs = {}
+    losses: Runs = {}
+    with open(FOLDER / name, newline='') as file:
+        for run in csv.DictReader(file):
+            scores.setdefault(run['arm'], {})[int(run['seed'])] = scale * float(run[metric])
+            losses.setdefault(run['arm'], {})[int(run['seed'])] = float(run['train_loss'])
+    return scores, losses
+
+
+def rows() -> Iterator[Row]:
+    """Every arm against its control, and the control against the baseline."""
+    for task in TASKS:
+        scores, losses = read(task)
+        for arm in scores:
+            against = 'baseline' if arm.startswith('control') else 'control'
+            if arm.startswith('refocused'):  # of another round or learning rate
+                against = arm.replace('refocused', 'control')
+            score, loss = (paired(of[arm], of.get(against, {})) for of in (scores, losses))
+            if arm != 'baseline' and score and loss:
+                each = [scores[arm][seed] - scores[against][seed] for seed in sorted(scores[arm])]
+                below = sum(losses[arm][seed] < losses[against][seed] for seed in losses[arm])
+                yield Row(task, arm, against, score, loss, each, below)
+
+
+def draw_headline(path: Path) -> None:
+    """Baseline, control and refocused of each task, and their differences."""
+    figure, axes = plt.subplots(
+        1, 4, figsize=(11, 3.4), layout='constrained', gridspec_kw=dict(width_ratios=[2, 2, 2, 3])
+    )
+    for panel, task in zip(axes, TASKS, strict=False):
+        scores, _ = read(task)
+        for seed in scores['refocused']:
+            panel.plot(HEADLINE, [scores[arm][seed] for arm in HEADLINE], 'o-', ms=3, linewidth=0.5, color=GREY)
+        panel.plot(HEADLINE, [summary(scores[arm]).mean for arm in HEADLINE], '_', ms=24, color=ORANGE)
+        panel.set_title(f'{task}, {len(scores["refocused"])} seeds', loc='left', fontsize=8)
+        panel.margins(x=0.2)
+        panel.grid(axis='y', linewidth=0.3)
+        panel.tick_params(labelsize=7)
+    shown = [row for row in rows() if row.arm in HEADLINE]
+    labels = [f'{row.task.split(",")[0]}:\n{row.arm} - {row.against}' for row in shown]
+    _forest(axes[3], [row.score for row in shown], labels)
+    axes[3].set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_arms(path: Path) -> None:
+    """Every arm's difference to its control, in score and in training loss."""
+    shown = {task: [row for row in rows() if row.task == task and row.against != 'baseline'] for task in TASKS}
+    heights = [1 + len(table) for table in shown.values()]
+    figure, axes = plt.subplots(
+        len(shown), 2, figsize=(11, 0.26 * sum(heights)), layout='constrained', gridspec_kw=dict(height_ratios=heights)
+    )
+    for (left, right), (task, table) in zip(axes, shown.items(), strict=True):
+        labels = [f'{row.arm} - {row.against}, {row.score.n} seeds' for row in table]
+        _forest(left, [row.score for row in table], labels)
+        _forest(right, [row.loss for row in table], [''] * len(table))
+        left.set_title(f'{task}: difference to the control', loc='left', fontsize=8)
+        right.set_title('training loss: difference to the control', loc='left', fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _forest(panel: plt.Axes, differences: list[Difference], labels: list[str]) -> None:
+    for row, difference in enumerate(differences):
+        zero = abs(difference.mean) <= difference.half
+        colour = BLUE if zero else ORANGE
+        panel.errorbar([difference.mean], [row], xerr=[difference.half], fmt='o', ms=4, color=colour, capsize=3)
+    panel.axvline(0, color='black', linewidth=0.8)
+    panel.set_yticks(range(len(labels)), labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.grid(axis='x', linewidth=0.3)
+    panel.tick_params(labelsize=7)
+    panel.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def _text(difference: Difference, digits: int) -> str:
+    low, high = difference.interval
+    return f'{difference.mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})'
+
+
+if __name__ == '__main__':
+    for row in rows():
+        print(f'{row.task}: {row.arm} - {row.against} {row.numbers()}')
+    draw_headline(FOLDER / 'whole-schedules.png')
+    draw_arms(FOLDER / 'whole-schedules-arms.png')
