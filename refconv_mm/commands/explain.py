@@ -43,8 +43,6 @@ def explain(error: BaseException) -> str | None:
     """
     if isinstance(error, DataError):  # from a DataLoader's worker with the worker's traceback as its text
         return str(error).rpartition('DataError: ')[2].strip()
-    if isinstance(error, KeyboardInterrupt):
-        return None
     if isinstance(error, UnpicklingError):
         return f'a checkpoint {unpickling_problem(error)}'
     if isinstance(error, OSError) and error.strerror and not isinstance(error, FileNotFoundError):
