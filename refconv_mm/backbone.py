@@ -11,7 +11,7 @@ from torch import nn
 from .models import build_in_scope
 from .options import RefConvOptions
 from .surgery import named_refconvs, refocus
-from .targets import KINDS, as_patterns
+from .targets import as_patterns
 
 
 @MODELS.register_module(name='RefocusedBackbone')
@@ -19,7 +19,6 @@ def build_refocused_backbone(
     backbone: dict,
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
-    kinds: str | Sequence[str] = KINDS,
     pretrained: str | None = None,
     init_cfg: dict | list | None = None,
     **options: Any,
@@ -32,7 +31,7 @@ def build_refocused_backbone(
 
     Args:
         backbone: config of the backbone; a scope in its type (`'mmseg.'`) takes it from another library.
-        include, exclude, kinds, **options: as in :func:`refconv_mm.refocus`.
+        include, exclude, **options: as in :func:`refconv_mm.refocus`.
         pretrained, init_cfg: passed to the backbone; mmseg's segmentors set `pretrained` here.
 
     Raises:
@@ -43,7 +42,7 @@ def build_refocused_backbone(
     RefConvOptions.of(options)
     as_patterns('include', include), as_patterns('exclude', exclude)
     model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
-    refocus(model, include, exclude, kinds=kinds, **options)
+    refocus(model, include, exclude, **options)
     for _, layer in named_refconvs(model):
         layer.basis_source = 'random'  # no checkpoint is loaded yet; RefConvHook checks this before training
     return model

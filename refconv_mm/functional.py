@@ -94,8 +94,8 @@ def explicit_update(basis: Tensor, explicit: Tensor, groups: int) -> Tensor:
     return F.conv2d(image, explicit, padding=explicit.shape[-1] // 2, groups=groups)
 
 
-def gram_matrices(basis: Tensor, geo: Geometry, scope: str = 'group') -> Tensor:
-    """`U'U` of each group, or with `scope='layer'` its sum over all slices of the layer.
+def gram_matrices(basis: Tensor, geo: Geometry) -> Tensor:
+    """`U'U` of each group.
 
     Entry `(p, q)` sums products of the basis at `p + d` and `q + d` over the offsets `d` of the map. So the matrix is
     a sum of shifted copies of the basis' second moments, and `U` is never formed.
@@ -104,10 +104,10 @@ def gram_matrices(basis: Tensor, geo: Geometry, scope: str = 'group') -> Tensor:
         basis: `(O, I/g, KH, KW)`.
 
     Returns:
-        `(G, KH*KW, KH*KW)`, or `(1, KH*KW, KH*KW)`; float64.
+        `(G, KH*KW, KH*KW)`; float64.
     """
     kh, kw = basis.shape[2:]
-    rows = basis.detach().double().reshape(1 if scope == 'layer' else geo.groups, -1, geo.positions)
+    rows = basis.detach().double().reshape(geo.groups, -1, geo.positions)
     moments = (rows.mT @ rows).view(-1, kh, kw, kh, kw)
     total, reach = torch.zeros_like(moments), range(-(geo.map_k // 2), geo.map_k // 2 + 1)
     for dy, dx in itertools.product(reach, reach):
@@ -122,7 +122,7 @@ def _overlap(size: int, offset: int) -> tuple[slice, slice]:
     return slice(first, last), slice(first + offset, max(first, last) + offset)
 
 
-def mean_diagonal(basis: Tensor, geo: Geometry, scope: str = 'group') -> float:
+def mean_diagonal(basis: Tensor, geo: Geometry) -> float:
     """The mean over all diagonals of the Gram matrices: how much faster than a plain kernel a refocused one moves.
 
     Diagonal entry `p` is the energy of the basis under the map's window at position `p`, so a box filter over the
@@ -130,13 +130,12 @@ def mean_diagonal(basis: Tensor, geo: Geometry, scope: str = 'group') -> float:
     """
     energy = basis.detach().double().square().sum(dim=(0, 1))
     box = energy.new_ones(1, 1, geo.map_k, geo.map_k)
-    total = F.conv2d(energy[None, None], box, padding=geo.map_k // 2).mean().item()
-    return total / (1 if scope == 'layer' else geo.groups)
+    return F.conv2d(energy[None, None], box, padding=geo.map_k // 2).mean().item() / geo.groups
 
 
-def gain_factor(basis: Tensor, geo: Geometry, scope: str, gain: float | None) -> float:
+def gain_factor(basis: Tensor, geo: Geometry, gain: float | None) -> float:
     """The factor on the Gram matrices that makes their diagonals average to `gain`; 1 for None or a zero basis."""
-    mean = 0.0 if gain is None else mean_diagonal(basis, geo, scope)
+    mean = 0.0 if gain is None else mean_diagonal(basis, geo)
     return gain / mean if gain is not None and mean > 0 else 1.0
 
 

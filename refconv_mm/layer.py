@@ -14,7 +14,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 
 from . import functional as RF
-from .options import RefConvOptions
+from .options import RefConvOptions, kind_of
 from .stored import TRAINED, adopt_stored
 
 _DEFAULTS = RefConvOptions()
@@ -32,7 +32,7 @@ class RefConv2d(nn.Conv2d):
     exporters). `.basis` is the frozen kernel.
 
     A pointwise layer (kernel 1 x 1) has nothing to refocus, and a kernel smaller than the map cannot be: both are
-    ordinary trainable convolutions.
+    ordinary trainable convolutions, and so is a layer that is not of the `kinds`.
 
     Loading a checkpoint without an update makes its kernel the basis and puts the update back to its start.
 
@@ -44,11 +44,11 @@ class RefConv2d(nn.Conv2d):
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
             as in `nn.Conv2d`.
-        **options: `map_k`, `init`, `identity`, `form`, `gain`, `scope`; see :class:`RefConvOptions`.
+        **options: `map_k`, `init`, `identity`, `form`, `gain`, `kinds`; see :class:`RefConvOptions`.
 
     Attributes:
         options: the options.
-        form: what trains: `'update'` or `'explicit'`; `'plain'` in a pointwise layer.
+        form: what trains: `'update'` or `'explicit'`; `'plain'` in an ordinary convolution.
         basis_source: where the basis came from: `'random'`, `'checkpoint'` or `'model'` (surgery).
         trained_source: where the update came from: `'start'` or `'checkpoint'`.
 
@@ -95,7 +95,7 @@ class RefConv2d(nn.Conv2d):
         self.basis_source, self.trained_source = 'random', 'start'
         kernel = self._parameters['weight']
         assert kernel is not None
-        if max(self.kernel_size) < max(options.map_k, 2):
+        if max(self.kernel_size) < max(options.map_k, 2) or kind_of(self) not in options.kinds:
             self.register_parameter('refocus', None)
             return
         self.geometry = RF.geometry(kernel.shape, self.groups, options.map_k)
@@ -190,9 +190,9 @@ class RefConv2d(nn.Conv2d):
         buffer: it moves and is cast with the layer, and state dicts leave it out.
         """
         basis, geo, options = self.basis, self.geometry, self.options
-        factor = 1.0 if basis.is_meta else RF.gain_factor(basis, geo, options.scope, options.gain)
-        if self.form == 'update' and (geo.width > 1 or options.scope == 'layer'):
-            self.metric = (RF.gram_matrices(basis, geo, options.scope) * factor).to(basis)
+        factor = 1.0 if basis.is_meta else RF.gain_factor(basis, geo, options.gain)
+        if self.form == 'update' and geo.width > 1:
+            self.metric = (RF.gram_matrices(basis, geo) * factor).to(basis)
         elif options.gain is not None:
             self.metric = basis.new_tensor(factor)
 
@@ -210,7 +210,7 @@ class RefConv2d(nn.Conv2d):
         if options.start.rows is None or basis.is_meta or not torch.isfinite(basis).all():
             self.trained.zero_()  # a basis that is not finite is for RefConvHook to name
             return
-        scale = math.sqrt(RF.gain_factor(basis, geo, options.scope, options.gain))
+        scale = math.sqrt(RF.gain_factor(basis, geo, options.gain))
         if self.form == 'explicit':
             self.trained.copy_(RF.starting_map(geo, options.start, scale, self._seed))
         else:
@@ -283,7 +283,9 @@ class RefConv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         if not self.is_refocused:
             return super().extra_repr()
-        return ', '.join([super().extra_repr(), *(f'{name}={value}' for name, value in asdict(self.options).items())])
+        options = asdict(self.options)
+        del options['kinds']  # this layer is one of them
+        return ', '.join([super().extra_repr(), *(f'{name}={value}' for name, value in options.items())])
 
     def _load_from_state_dict(
         self,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
+
+from torch import nn
 
 from . import functional as RF
 
 FORMS = ('auto', 'update', 'explicit')
-SCOPES = ('group', 'layer')
+KINDS = ('depthwise', 'grouped', 'dense')
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,11 @@ class RefConvOptions:
             matrix. `'explicit'`: the map, as in the released layer. `'auto'` is `'update'`.
         gain: None as in the paper. A number scales the Gram matrices so that it is the mean of their diagonals; at 1 a
             refocused kernel moves as fast as a plain one.
-        scope: the slices that share a Gram matrix. `'group'`: those of a group, as in the paper. `'layer'`: all of the
-            layer. This goes beyond the paper: the released layer would need a map of `n**2` kernels for it. In
-            depthwise layers both are the same.
+        kinds: the layers to refocus, one or several of `'depthwise'`, `'grouped'`, `'dense'`; the others are ordinary.
 
     Raises:
-        TypeError: `map_k` or `gain` is not a number.
-        ValueError: a value is not among those above, `init` and `identity` do not fit each other, or `form` is
-            `'explicit'` with `scope='layer'`.
+        TypeError: `map_k` or `gain` is not a number, or `kinds` holds no strings.
+        ValueError: a value is not among those above, or `init` and `identity` do not fit each other.
     """
 
     map_k: int = 3
@@ -41,13 +40,14 @@ class RefConvOptions:
     identity: bool = True
     form: str = 'auto'
     gain: float | None = None
-    scope: str = 'group'
+    kinds: str | Sequence[str] = KINDS
 
     def __post_init__(self) -> None:
         RF.check_map_k(self.map_k)
-        for name, allowed in (('form', FORMS), ('init', tuple(RF.STARTS)), ('scope', SCOPES)):
+        for name, allowed in (('form', FORMS), ('init', tuple(RF.STARTS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f'{name} must be one of {allowed}, got {getattr(self, name)!r}')
+        object.__setattr__(self, 'kinds', _checked_kinds(self.kinds))
         if self.gain is not None:
             if isinstance(self.gain, bool) or not isinstance(self.gain, int | float):
                 raise TypeError(f'gain must be None or a number, got {self.gain!r}')
@@ -59,8 +59,6 @@ class RefConvOptions:
             raise ValueError(
                 f'identity={self.identity} with init={self.init!r} would {effect} the kernel; use one of {fitting}'
             )
-        if self.form == 'explicit' and self.scope == 'layer':
-            raise ValueError("form='explicit' with scope='layer' would train a map of n**2 kernels; use form='update'")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> RefConvOptions:
@@ -81,3 +79,19 @@ class RefConvOptions:
     def start(self) -> RF.Start:
         """The entry of `init`."""
         return RF.STARTS[self.init]
+
+
+def kind_of(conv: nn.Conv2d) -> str:
+    """`'depthwise'` (as many groups as input channels), `'grouped'` or `'dense'` (one group)."""
+    if conv.groups == 1:
+        return 'dense'
+    return 'depthwise' if conv.groups == conv.in_channels else 'grouped'
+
+
+def _checked_kinds(value: Any) -> tuple[str, ...]:
+    kinds = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not all(isinstance(kind, str) for kind in kinds):
+        raise TypeError(f'kinds must be one or several of {KINDS}, got {value!r}')
+    if not kinds or set(kinds) - set(KINDS):
+        raise ValueError(f'kinds must be of {KINDS}, got {[kind for kind in kinds if kind not in KINDS]}')
+    return kinds

@@ -17,8 +17,8 @@ from torch import nn
 from .console import label_names
 from .conv_types import refconv_for
 from .layer import RefConv2d
-from .options import RefConvOptions
-from .targets import KINDS, count_reasons, kind_of, note_on, select
+from .options import RefConvOptions, kind_of
+from .targets import count_reasons, note_on, select
 
 # Hooks of a convolution, which its replacement gets.
 _HOOKS = (
@@ -111,7 +111,6 @@ def refocus(
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
     *,
-    kinds: str | Sequence[str] = KINDS,
     dry_run: bool = False,
     **options: Any,
 ) -> Report:
@@ -124,9 +123,8 @@ def refocus(
         model: any module; its kernels become the bases.
         include: globs on module names, such as `'backbone.*'`.
         exclude: globs of modules to leave out; they override `include`.
-        kinds: one or several of `'depthwise'`, `'grouped'`, `'dense'`.
         dry_run: only report.
-        **options: `map_k`, `init`, `identity`, `form`, `gain`, `scope`; see :class:`refconv_mm.RefConvOptions`.
+        **options: `map_k`, `init`, `identity`, `form`, `gain`, `kinds`; see :class:`refconv_mm.RefConvOptions`.
 
     Returns:
         The report; `print` shows it as a table.
@@ -144,7 +142,7 @@ def refocus(
         'Conv2d'
     """
     checked = RefConvOptions.of(options)
-    chosen, skipped = select(model, include, exclude, kinds, checked.map_k)
+    chosen, skipped = select(model, include, exclude, checked)
     # All layers are built before the first is replaced, so an error leaves the model unchanged.
     with torch.random.fork_rng(devices=[], enabled=dry_run):
         new: dict[str, nn.Conv2d] = {}

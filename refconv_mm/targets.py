@@ -11,16 +11,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from .conv_types import refconv_for
 from .layer import RefConv2d
+from .options import RefConvOptions, kind_of
 
-KINDS = ('depthwise', 'grouped', 'dense')
-
-
-def kind_of(conv: nn.Module) -> str:
-    """`'depthwise'` (as many groups as input channels), `'grouped'` or `'dense'` (one group)."""
-    assert isinstance(conv, nn.Conv2d)
-    if conv.groups == 1:
-        return 'dense'
-    return 'depthwise' if conv.groups == conv.in_channels else 'grouped'
+_DEFAULTS = RefConvOptions()
 
 
 def as_patterns(argument: str, value: str | Sequence[str]) -> list[str]:
@@ -53,7 +46,7 @@ def is_conv(module: nn.Module) -> bool:
     return isinstance(module, _ConvNd) or ('Conv' in type(module).__name__ and weight is not None and weight.ndim > 2)
 
 
-def why_not(conv: nn.Module, map_k: int = 3, kinds: Sequence[str] = KINDS) -> str | None:
+def why_not(conv: nn.Module, options: RefConvOptions = _DEFAULTS) -> str | None:
     """The reason not to refocus a convolution; None if it can be refocused."""
     ours = isinstance(conv, RefConv2d)
     if ours and conv.is_refocused:
@@ -65,22 +58,19 @@ def why_not(conv: nn.Module, map_k: int = 3, kinds: Sequence[str] = KINDS) -> st
         return 'its kernel is computed (weight norm or the like)'
     if conv.kernel_size == (1, 1):
         return 'pointwise: nothing to refocus'
-    map_k = conv.options.map_k if ours else map_k
-    if map_k > max(conv.kernel_size):
-        return f'kernel {conv.kernel_size} smaller than map_k={map_k}'
-    if ours:
-        return 'its kernel was assigned to an ordinary layer'
-    if kind_of(conv) not in kinds:
+    options = conv.options if ours else options
+    if options.map_k > max(conv.kernel_size):
+        return f'kernel {conv.kernel_size} smaller than map_k={options.map_k}'
+    if kind_of(conv) not in options.kinds:
         return f'{kind_of(conv)}: not asked for'
-    return None
+    return 'its kernel was assigned to an ordinary layer' if ours else None
 
 
 def select(
     model: nn.Module,
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
-    kinds: str | Sequence[str] = KINDS,
-    map_k: int = 3,
+    options: RefConvOptions = _DEFAULTS,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Selects convolutions.
 
@@ -88,24 +78,20 @@ def select(
         model: any module; it must not be a convolution itself.
         include: globs on module names (`fnmatch`; `*` also matches dots). A shared layer matches by any of its names.
         exclude: globs of modules to leave out; they override `include`.
-        kinds: any of `KINDS`.
-        map_k: side of the map; smaller kernels are left out.
+        options: other kinds, and kernels smaller than `map_k`, are left out.
 
     Returns:
         The chosen convolutions by name, and the reasons for the others.
 
     Raises:
         TypeError: `model` is not a module, or a pattern is not a string.
-        ValueError: no convolution is chosen, a pattern matches none, or a kind is unknown.
+        ValueError: no convolution is chosen, or a pattern matches none.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     if isinstance(model, nn.Conv2d):
         raise ValueError('the model is itself a convolution and cannot be replaced in place; use RefConv2d.from_conv2d')
     includes, excludes = as_patterns('include', include), as_patterns('exclude', exclude)
-    kinds = as_patterns('kinds', kinds)
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f'kinds must be of {KINDS}, got {unknown}')
     convs = named_convs(model)
     for argument, patterns in (('include', includes), ('exclude', excludes)):
         for pattern in patterns:
@@ -119,15 +105,15 @@ def select(
             skipped[name] = 'not included'
         elif _matches(names, excludes):
             skipped[name] = 'excluded'
-        elif reason := why_not(conv, map_k, kinds) or tied.get(name):
+        elif reason := why_not(conv, options) or tied.get(name):
             skipped[name] = reason
         else:
             assert isinstance(conv, nn.Conv2d)
             chosen[name] = conv
     if not chosen:
         raise ValueError(
-            f'no convolution to refocus (include={includes}, exclude={excludes}, kinds={list(kinds)}, '
-            f'map_k={map_k}); reasons: {count_reasons(skipped)}'
+            f'no convolution to refocus (include={includes}, exclude={excludes}, kinds={list(options.kinds)}, '
+            f'map_k={options.map_k}); reasons: {count_reasons(skipped)}'
         )
     return chosen, skipped
 

@@ -45,7 +45,7 @@ LAYERS = [
     dict(type='RefConv', in_channels=8, out_channels=8, kernel_size=1),
     dict(type='ReLU'),
     dict(REFCONV, in_channels=8, out_channels=8, groups=8, form='explicit'),
-    dict(REFCONV, in_channels=8, out_channels=4, scope='layer'),
+    dict(REFCONV, in_channels=8, out_channels=4),
 ]
 
 

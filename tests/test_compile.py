@@ -16,7 +16,7 @@ from .conftest import needs_new_torch
 OPTIONS = [
     dict(form='auto'),
     dict(form='explicit', init='kaiming', gain=1.0),
-    dict(scope='layer', init='kaiming'),
+    dict(init='kaiming'),
     dict(form='explicit', init='dirac', identity=False),
 ]
 

@@ -57,24 +57,22 @@ def test_gram_matrices_are_products_of_the_im2col(case):
     unfolded = im2col(basis, geo)
     expected = unfolded.mT @ unfolded
     torch.testing.assert_close(RF.gram_matrices(basis, geo), expected, **EXACT)
-    torch.testing.assert_close(RF.gram_matrices(basis, geo, 'layer'), expected.sum(0, keepdim=True), **EXACT)
     diagonals = expected.diagonal(dim1=1, dim2=2)
     assert RF.mean_diagonal(basis, geo) == pytest.approx(diagonals.mean().item(), rel=1e-12)
-    assert RF.mean_diagonal(basis, geo, 'layer') == pytest.approx(diagonals.sum(0).mean().item(), rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases(), st.sampled_from(['group', 'layer']), st.floats(0.01, 100))
-def test_the_gradient_is_multiplied_by_the_gram_matrix(case, scope, gain):
+@given(cases(), st.floats(0.01, 100))
+def test_the_gradient_is_multiplied_by_the_gram_matrix(case, gain):
     basis, _, geo = case
     gradient = torch.randn_like(basis)
-    gram = RF.gram_matrices(basis, geo, scope)
-    factor = RF.gain_factor(basis, geo, scope, gain)
+    gram = RF.gram_matrices(basis, geo)
+    factor = RF.gain_factor(basis, geo, gain)
     assert (factor * gram).diagonal(dim1=1, dim2=2).mean().item() == pytest.approx(gain, rel=1e-10)
-    rows = gradient.reshape(1 if scope == 'layer' else geo.groups, -1, geo.positions)
+    rows = gradient.reshape(geo.groups, -1, geo.positions)
     expected = (rows @ (factor * gram)).view_as(basis)
     metrics = [(factor * gram, None)]
-    if geo.width == 1 and scope == 'group':
+    if geo.width == 1:
         metrics.append((torch.tensor(factor, dtype=torch.float64), basis))
     for metric, kernel in metrics:
         parameter = torch.randn_like(basis).requires_grad_()
@@ -86,8 +84,8 @@ def test_the_gradient_is_multiplied_by_the_gram_matrix(case, scope, gain):
 
 def test_a_zero_basis_and_no_gain_leave_the_matrices_alone():
     geo = RF.geometry((4, 1, 3, 3), 4, 3)
-    assert RF.gain_factor(torch.zeros(4, 1, 3, 3), geo, 'group', 1.0) == 1.0
-    assert RF.gain_factor(torch.ones(4, 1, 3, 3), geo, 'group', None) == 1.0
+    assert RF.gain_factor(torch.zeros(4, 1, 3, 3), geo, 1.0) == 1.0
+    assert RF.gain_factor(torch.ones(4, 1, 3, 3), geo, None) == 1.0
 
 
 def test_the_gradient_of_a_gradient_is_the_same_matrix():

@@ -99,14 +99,14 @@ def test_it_matches_the_released_layer(case, form):
     groups=st.sampled_from([1, 2, 4]), kernel=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([2, 3, 5])),
     stride=st.integers(1, 2), dilation=st.integers(1, 3), padding=st.integers(0, 2),
     mode=st.sampled_from(['zeros', 'reflect', 'replicate', 'circular']), bias=st.booleans(),
-    form=st.sampled_from(['explicit/group', 'update/group', 'auto/layer']),
+    form=st.sampled_from(['explicit', 'update', 'auto']),
     start=st.sampled_from([('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False)]),
     gain=st.sampled_from([None, 1.0, 30]),
 )  # fmt: skip
 def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, padding, mode, bias, form, start, gain):
-    (form, scope), (init, identity) = form.split('/'), start
+    init, identity = start
     layer = RefConv2d(
-        4, 8, kernel, stride, padding, dilation, groups, bias, mode, scope=scope,
+        4, 8, kernel, stride, padding, dilation, groups, bias, mode,
         map_k=3 if max(kernel) >= 3 else 1, form=form, init=init, gain=gain, identity=identity,
     ).double()  # fmt: skip
     trained(layer)
@@ -151,7 +151,7 @@ def test_gain_scales_the_step_of_the_kernel(form):
             layer.trained.sub_(layer.trained.grad)
         moves.append(-(layer.weight - layer.basis)[channel, 0].flatten()[position].item())
     gram = RF.gram_matrices(layer.basis, layer.geometry)[0]
-    diagonals = RF.gain_factor(layer.basis, layer.geometry, 'group', 1.0) * gram.diagonal()
+    diagonals = RF.gain_factor(layer.basis, layer.geometry, 1.0) * gram.diagonal()
     assert diagonals.mean().item() == pytest.approx(1.0)
     assert moves == pytest.approx([diagonals[position].item()] * 16)
 
@@ -178,8 +178,6 @@ def test_random_starts_of_both_forms_have_one_distribution():
     (dict(init='ones'), ValueError, 'init'),
     (dict(identity=False), ValueError, 'erase'),
     (dict(init='dirac'), ValueError, 'double'),
-    (dict(scope='net'), ValueError, 'scope'),
-    (dict(scope='layer', form='explicit'), ValueError, 'n\\*\\*2'),
     (dict(gian=1.0), TypeError, "no option 'gian'; did you mean 'gain'"),
     (dict(wild=1.0), TypeError, 'the options are map_k, init'),
     (dict(gain=0), ValueError, 'gain'),
@@ -189,6 +187,17 @@ def test_random_starts_of_both_forms_have_one_distribution():
 def test_bad_options_are_refused(options, error, match):
     with pytest.raises(error, match=match):
         RefConv2d(8, 8, 3, groups=8, **options)
+
+
+def test_kinds_that_are_not_asked_for_stay_ordinary():
+    kinds = ['depthwise', 'grouped']
+    layers = {name: RefConv2d(8, 8, 3, groups=groups, kinds=kinds) for name, groups in (('a', 8), ('b', 2), ('c', 1))}
+    assert {name: layer.is_refocused for name, layer in layers.items()} == dict(a=True, b=True, c=False)
+    assert layers['c'].weight.requires_grad
+    assert layers['c'].options.kinds == ('depthwise', 'grouped')
+    assert RefConv2d(8, 8, 3, kinds='dense').is_refocused
+    with pytest.raises(ValueError, match=r"kinds must be of .* got \['wide'\]"):
+        RefConv2d(8, 8, 3, kinds=['dense', 'wide'])
 
 
 @pytest.mark.parametrize('form', ['explicit', 'update', 'auto'])
@@ -250,14 +259,14 @@ def test_missing_keys_are_still_missed():
     assert layer.basis_source == 'random'
 
 
-ANY = [dict(), dict(gain=5.0), dict(map_k=1), dict(scope='layer'), dict(init='kaiming')]
+ANY = [dict(), dict(gain=5.0), dict(map_k=1), dict(init='kaiming')]
 ANY += [dict(options, identity=False, init='dirac') for options in ANY[:4]]
 LOADERS = [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)]
 
 
 @pytest.mark.parametrize('load', LOADERS)
 @pytest.mark.parametrize('groups', [1, 3, 6])
-@pytest.mark.parametrize('source', [*ANY, *[dict(o, form='explicit') for o in ANY if 'scope' not in o]], ids=str)
+@pytest.mark.parametrize('source', [*ANY, *[dict(o, form='explicit') for o in ANY]], ids=str)
 def test_a_stored_update_or_map_means_the_same_kernel_to_every_update_layer(source, groups, load):
     first = RefConv2d(6, 6, 3, groups=groups, **source).double()
     with torch.no_grad():

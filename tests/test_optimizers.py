@@ -105,21 +105,18 @@ def test_the_update_form_is_another_method_under(case):
 @given(
     kind=st.sampled_from([(8, 8, 1), (16, 16, 16), (12, 24, 12), (12, 8, 4), (3, 8, 1)]),
     side=st.sampled_from([(3, 3), (5, 3), (7, 7)]), map_k=st.sampled_from([1, 3]),
-    gain=st.sampled_from([None, 1.0]), scope=st.sampled_from(['group', 'layer']),
+    gain=st.sampled_from([None, 1.0]),
     start=st.sampled_from([('zero', True), ('kaiming', True), ('dirac', False)]),
     sgd=st.sampled_from([dict(), dict(momentum=0.9, nesterov=True), dict(momentum=0.8, dampening=0.3)]),
     decay=st.sampled_from([0.0, 1e-2]),
 )  # fmt: skip
-def test_300_steps_of_sgd_are_the_released_layer_s(kind, side, map_k, gain, scope, start, sgd, decay):
-    """With a curved loss; both scopes where they coincide (one group has all slices)."""
+def test_300_steps_of_sgd_are_the_released_layer_s(kind, side, map_k, gain, start, sgd, decay):
+    """With a curved loss."""
     channels, (init, identity) = kind, start
     options = dict(map_k=map_k, init=init, identity=identity, gain=gain)
     explicit = RefConv2d(*channels[:2], side, groups=channels[2], bias=False, form='explicit', **options).double()
     explicit.restart()
-    one_group = explicit.geometry.groups == 1
-    update = RefConv2d(
-        *channels[:2], side, groups=channels[2], bias=False, scope=scope if one_group else 'group', **options
-    ).double()
+    update = RefConv2d(*channels[:2], side, groups=channels[2], bias=False, **options).double()
     update.load_state_dict({'weight': explicit.basis})
     with torch.no_grad():
         update.trained.copy_(explicit.weight - explicit.basis if identity else explicit.weight)  # one start, drawn once

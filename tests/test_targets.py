@@ -4,7 +4,7 @@ from mmcv.cnn import Conv2d as WrappedConv2d
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
 
-from refconv_mm import RefConv2d, fuse, refocus
+from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
 from refconv_mm.hooks.refconv_hook import training_report
 from refconv_mm.targets import note_on, select
 
@@ -58,7 +58,12 @@ def test_it_chooses_what_it_can_and_says_why_not():
     (dict(map_k=5), {'grouped'}),
 ])  # fmt: skip
 def test_globs_kinds_and_kernels(options, names):
-    assert set(select(net(), **options)[0]) == names
+    assert set(refocus(net(), dry_run=True, **options).matched) == names
+
+
+def test_a_kind_that_is_not_asked_for_is_named():
+    skipped = select(net(), options=RefConvOptions(kinds=('depthwise', 'grouped')))[1]
+    assert skipped['stem'] == 'dense: not asked for'
 
 
 @pytest.mark.parametrize(('options', 'error', 'match'), [
@@ -70,12 +75,16 @@ def test_globs_kinds_and_kernels(options, names):
     (dict(kinds=('fat',)), ValueError, r"\['fat'\]"),
     (dict(kinds='fat'), ValueError, r"\['fat'\]"),
     (dict(kinds=2), TypeError, 'kinds'),
+    (dict(kinds=()), ValueError, 'kinds'),
     (dict(include=3), TypeError, 'include'),
     (dict(exclude=[None]), TypeError, 'exclude'),
 ])  # fmt: skip
 def test_no_match_and_bad_patterns_are_errors(options, error, match):
+    model = net()
+    before = {name: type(module) for name, module in model.named_modules()}
     with pytest.raises(error, match=match):
-        select(net(), **options)
+        refocus(model, **options)
+    assert {name: type(module) for name, module in model.named_modules()} == before
 
 
 def test_what_is_no_net_is_refused():

@@ -14,8 +14,8 @@ tasks = dict(
 )
 arms = dict(
     control=dict(),
-    refocused=dict(refocus=dict()),
-    gain1=dict(refocus=dict(gain=1.0)),
+    refocused=dict(refocus=dict(kinds=['depthwise', 'grouped'])),
+    gain1=dict(refocus=dict(gain=1.0, kinds=['depthwise', 'grouped'])),
     speed=dict(speed='refocused'),
 )
 seeds = [0, 1, 2]

@@ -22,7 +22,8 @@ from refconv_mm.compare.stats import Difference, paired, summary
 FOLDER = Path(__file__).parent
 # CSV file, metric, and the factor that makes points of it
 TASKS = {
-    'small classifier, top-1': ('cifar10-whole-runs.csv', 'test/accuracy/top1', 1),
+    'depthwise net, top-1': ('cifar10-whole-runs.csv', 'test/accuracy/top1', 1),
+    'dense net, top-1': ('cifar10-whole-dense-runs.csv', 'test/accuracy/top1', 1),
     'detector, mAP': ('cells-whole-runs.csv', 'test/pascal_voc/mAP', 100),
     'segmenter, mIoU': ('streets-whole-runs.csv', 'test/mIoU', 1),
 }
@@ -79,7 +80,11 @@ def rows() -> Iterator[Row]:
 def draw_headline(path: Path) -> None:
     """Baseline, control and refocused of each task, and their differences."""
     figure, axes = plt.subplots(
-        1, 4, figsize=(11, 3.4), layout='constrained', gridspec_kw=dict(width_ratios=[2, 2, 2, 3])
+        1,
+        len(TASKS) + 1,
+        figsize=(11, 3.4),
+        layout='constrained',
+        gridspec_kw=dict(width_ratios=[2] * len(TASKS) + [3]),
     )
     for panel, task in zip(axes, TASKS, strict=False):
         scores, _ = read(task)
@@ -92,8 +97,8 @@ def draw_headline(path: Path) -> None:
         panel.tick_params(labelsize=7)
     shown = [row for row in rows() if row.arm in HEADLINE]
     labels = [f'{row.task.split(",")[0]}:\n{row.arm} - {row.against}' for row in shown]
-    _forest(axes[3], [row.score for row in shown], labels)
-    axes[3].set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
+    _forest(axes[-1], [row.score for row in shown], labels)
+    axes[-1].set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -35,8 +35,7 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         basis = state.get(f'{name}.weight')
         if basis is None or basis.shape != layer.basis.shape:
             raise ValueError(f'{start} has no kernel {name}.weight of shape {tuple(layer.basis.shape)}')
-        options = layer.options
-        found[name] = options.gain or mean_diagonal(basis, layer.geometry, options.scope)
+        found[name] = layer.options.gain or mean_diagonal(basis, layer.geometry)
     return found
 
 

@@ -89,11 +89,6 @@ def test_the_deployed_models_are_one_function_but_not_plain_s():
     assert isinstance(models['folded'][1], nn.Identity)
 
 
-def test_dense_nets_are_measured_with_both_scopes():
-    assert set(B.variants(nn.Sequential(nn.Conv2d(3, 8, 3)))) == {'plain', 'explicit', 'update', 'layer'}
-    assert set(B.variants(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))) == {'plain', 'explicit', 'update'}
-
-
 def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
     from refconv_mm.checkpoint import build_model
 

@@ -15,7 +15,7 @@ from ..common.look import finish, save
 from ..common.text import MIB
 from .report import FORMS
 
-COLOURS = dict(plain='#444444', explicit='#d95f02', update='#1b6ca8', layer='#e7298a', refocused='#7570b3')
+COLOURS = dict(plain='#444444', explicit='#d95f02', update='#1b6ca8', refocused='#7570b3')
 COLOURS |= dict(fused='#1b9e77', folded='#66a61e')
 
 

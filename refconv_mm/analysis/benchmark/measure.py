@@ -26,19 +26,16 @@ from ..common.costs import alternate, machine, peak_bytes, rounds_for
 SPARE = 8  # GiB of memory that the growing layer must leave free
 
 
-def refocused(model: nn.Module, form: Any = 'update', scope: Any = 'group') -> nn.Module:
+def refocused(model: nn.Module, form: Any = 'update') -> nn.Module:
     """A copy with a refocused backbone (the whole model, where it has none of that name)."""
     model = copy.deepcopy(model)
-    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', form=form, scope=scope)
+    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', form=form)
     return model
 
 
 def variants(plain: nn.Module) -> dict[str, nn.Module]:
-    """`plain`, `explicit` (the released layer), `update`, and for dense nets `layer` (`scope='layer'`)."""
-    models = dict(plain=plain, explicit=refocused(plain, form='explicit'), update=refocused(plain))
-    if all(layer.groups == 1 for _, layer in named_refconvs(models['update'])):
-        models['layer'] = refocused(plain, scope='layer')
-    return models
+    """`plain`, `explicit` (the released layer) and `update`."""
+    return dict(plain=plain, explicit=refocused(plain, form='explicit'), update=refocused(plain))
 
 
 def deployable(plain: nn.Module) -> dict[str, nn.Module]:

@@ -11,7 +11,7 @@ from ...console import table
 from ..common.costs import median_ms
 from ..common.text import MIB, quartiles
 
-FORMS = ('explicit', 'update', 'layer')  # the last: scope='layer', in dense nets
+FORMS = ('explicit', 'update')
 
 
 def ratio_table(cases: list[dict[str, Any]], part: str, names: Sequence[str]) -> str:

@@ -45,11 +45,7 @@ def settings_of(cfg: Config | None) -> dict[str, tuple[int, int, float | None]]:
     layers = named_refconvs(build_model(cfg)) if cfg is not None else []
     if cfg is not None and not layers:
         raise ValueError('--config is plain and says nothing of refocusing: pass the refocused one, or none')
-    found = {}
-    for name, layer in layers:
-        groups = layer.geometry.slices if layer.options.scope == 'layer' else layer.groups  # 'layer': one group
-        found[name] = groups, layer.options.map_k, layer.options.gain
-    return found
+    return {name: (layer.groups, layer.options.map_k, layer.options.gain) for name, layer in layers}
 
 
 def layer_settings(

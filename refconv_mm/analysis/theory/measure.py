@@ -179,7 +179,7 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
         if (known and layer not in known) or not kernel.any():
             continue
         geo, gain = layer_settings(kernel, known.get(layer), options.map_k)
-        factor = RF.gain_factor(kernel, geo, 'group', gain)
+        factor = RF.gain_factor(kernel, geo, gain)
         flat, part = sampled([each.kernels[layer] for each in sets], geo, options.max_groups, options.seed)
         size = 'x'.join(map(str, kernel.shape[2:]))
         row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), size=size, groups=geo.groups)
