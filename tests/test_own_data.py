@@ -34,7 +34,7 @@ def test_from_data_to_fused_and_tested(layout, folder, model, metric, own_data, 
     shorten(cfg, tmp_path / 'work', size=(64, 64))
     last = train(cfg, start := random_start(cfg, tmp_path / 'start.pth'))
     comparison, metrics = fuse_and_test(cfg, last)
-    assert len(comparison.layers) == 18
+    assert len(comparison.layers) == 17
     assert comparison.shape[2:] == (64, 64)  # the size that the config tests with
     assert metric in metrics
     assert moved(start, tmp_path / 'work/written/fused.pth') > 0

@@ -42,9 +42,9 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
     runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
-    with pytest.raises(ValueError, match=r'backbone\.conv1\.conv: the basis was never loaded.*--init') as error:
+    with pytest.raises(ValueError, match=r'backbone\.layer1\.0\.conv\.0\.conv: the basis was never loaded.*--init') as error:
         runner.train()
-    assert str(error.value).count('never loaded') == 18  # every layer concerned
+    assert str(error.value).count('never loaded') == 17  # every layer concerned
     assert runner.iter == 0
 
 
@@ -115,7 +115,8 @@ def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_pa
     cfg.default_hooks.start = dict(type='RefConvStartHook', random_parts='*head')
     runner = build_runner(cfg)
     runner.train()
-    assert torch.equal(runner.model.backbone.conv1.conv.basis, backbone['conv1.conv.weight'])
+    name = 'layer1.0.conv.0.conv'
+    assert torch.equal(runner.model.backbone.get_submodule(name).basis, backbone[f'{name}.weight'])
     assert (tmp_path / 'fused.pth').is_file()
     build_model(Config.fromfile(tmp_path / 'fused.py'))
 
@@ -178,7 +179,7 @@ def test_every_update_moves_before_and_after_a_validation(city, tmp_path):
 
     runner.register_hook(Watch(fuse_after_train=False))
     runner.train()
-    assert changed == [18, 18]
+    assert changed == [17, 17]
 
 
 def test_averaged_weights_are_tested_and_fused(city, tmp_path):
@@ -227,7 +228,7 @@ def test_what_is_evaluated_is_what_the_model_holds_whenever_ema_swaps(city, tmp_
     build_runner(cfg).train()
     assert not wrong
     both = ema.get('evaluate_on_ema') and ema.get('evaluate_on_origin')
-    assert len(seen) == 18 * (2 if both else 1)  # one kernel a layer, or one of each kind of weights
+    assert len(seen) == 17 * (2 if both else 1)  # one kernel a layer, or one of each kind of weights
 
 
 def test_the_log_says_which_weights_are_evaluated():
@@ -252,7 +253,7 @@ def test_the_log_says_which_weights_are_evaluated():
 def test_a_random_start_is_not_tested(city, tmp_path):
     """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
-    with pytest.raises(ValueError, match=r'18 layers have an untrained random start.*fused\.py'):
+    with pytest.raises(ValueError, match=r'17 layers have an untrained random start.*fused\.py'):
         build_runner(cfg).test()
 
 
@@ -316,7 +317,7 @@ def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
     cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
     with pytest.raises(ValueError, match='at a random start') as error:
         build_runner(cfg).train()
-    assert str(error.value).count('at a random start') == 2  # conv1 and layer1
+    assert str(error.value).count('at a random start') == 1  # of layer1; the stem is dense and plain
 
 
 def test_amp_trains_in_bfloat16(city, tmp_path, monkeypatch):
