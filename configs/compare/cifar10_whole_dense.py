@@ -1,8 +1,8 @@
 # python tools/compare.py configs/compare/cifar10_whole_dense.py --jobs 2
 #
 # Whole schedules of a net of dense layers, where each slice of a kernel is a group of its own. Otherwise as
-# cifar10_whole.py. docs/results.md has seeds 0 to 2 (of speed 0 and 1), and
-# two more arms of an option that is gone. l2sp and seed 3 were not run.
+# cifar10_whole.py. docs/results.md has seeds 0 to 2 (of speed 0 and 1), and two more arms of an option that is gone.
+# l2sp and seed 3 were not run.
 config = '../cifar10/small-resnet_cifar10.py'
 schedule = dict(steps=10 * 312, warmup=312, schedule='cosine')
 tasks = {

@@ -42,7 +42,9 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
     runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
-    with pytest.raises(ValueError, match=r'backbone\.layer1\.0\.conv\.0\.conv: the basis was never loaded.*--init') as error:
+    with pytest.raises(
+        ValueError, match=r'backbone\.layer1\.0\.conv\.0\.conv: the basis was never loaded.*--init'
+    ) as error:
         runner.train()
     assert str(error.value).count('never loaded') == 17  # every layer concerned
     assert runner.iter == 0
