@@ -37,6 +37,7 @@ OPTIONS = st.fixed_dictionaries({}, optional=dict(
     identity=st.booleans() | VALUES,
     form=st.sampled_from(['auto', 'update', 'explicit']) | VALUES,
     gain=st.none() | st.floats(1e-3, 1e3) | VALUES,
+    kinds=st.sampled_from(['dense', ['depthwise', 'grouped']]) | VALUES,
 ))  # fmt: skip
 SHAPES = dict(
     groups=st.integers(1, 4), inputs=st.integers(1, 3), outputs=st.integers(1, 3),
