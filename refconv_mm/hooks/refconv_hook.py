@@ -19,7 +19,7 @@ from ..checkpoint import fuse_checkpoint, write_fused
 from ..conv_types import pad_as_replaced
 from ..layer import RefConv2d
 from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
-from ..targets import named_convs, note_on, why_not
+from ..targets import count_reasons, named_convs, note_on, why_not
 from ..turning import turned_so_far
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
@@ -73,6 +73,9 @@ class RefConvHook(Hook):
         model = bare(runner.model)
         model.train()  # backbones freeze their stages here; the training loop calls it again
         layers = named_refconvs(model)
+        if not layers and (ordinary := named_refconvs(model, refocused_only=False)):
+            reasons = count_reasons({name: why_not(layer) or '' for name, layer in ordinary})
+            raise ValueError(f'RefConvHook: each RefConv layer of the model is an ordinary convolution: {reasons}')
         if not layers:
             raise ValueError(
                 'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '

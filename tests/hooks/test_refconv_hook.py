@@ -129,6 +129,12 @@ def test_a_model_without_refconv_is_an_error(city, tmp_path):
         build_runner(cfg).train()
 
 
+def test_layers_that_are_all_of_other_kinds_are_an_error_with_reasons(city, tmp_path):
+    cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.kinds': 'grouped'}), tmp_path)
+    with pytest.raises(ValueError, match=r'is an ordinary convolution: .*17 x depthwise: not asked for'):
+        build_runner(cfg).train()
+
+
 def test_the_table_says_what_is_refocused():
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3))
     refocus(model)
