@@ -141,13 +141,18 @@ def count_reasons(skipped: dict[str, str]) -> str:
 
 
 def note_on(model: nn.Module) -> str:
-    """Which convolutions of the refocused parts of a model stayed plain although they can be refocused, in a sentence.
+    """Which convolutions of the refocused parts of a model stayed plain although they could be refocused, in a sentence.
 
-    A part is a child of the model, such as its backbone. Empty if there is none.
+    A part is a child of the model, such as its backbone. Layers that the options of the refocused ones leave out do not
+    count. Empty if there is none.
     """
-    layers = [name for name, module in model.named_modules() if isinstance(module, RefConv2d) and module.is_refocused]
-    parts = {name.partition('.')[0] for name in layers}
-    plain = [n for n, (conv, _) in named_convs(model).items() if n.partition('.')[0] in parts and not why_not(conv)]
+    layers = {n: module for n, module in model.named_modules() if isinstance(module, RefConv2d) and module.is_refocused}
+    parts, options = {name.partition('.')[0] for name in layers}, {layer.options for layer in layers.values()}
+    plain = [
+        name
+        for name, (conv, _) in named_convs(model).items()
+        if name.partition('.')[0] in parts and not all(why_not(conv, each) for each in options)
+    ]
     if not plain:
         return ''
     some = ', '.join(plain[:5]) + (', ...' if len(plain) > 5 else '')

@@ -132,6 +132,14 @@ def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
     assert note_on(whole) == ''
 
 
+def test_kinds_that_were_left_out_on_purpose_are_no_surprise():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4)))
+    refocus(model, kinds='depthwise')
+    assert note_on(model) == ''
+    model[0].append(nn.Conv2d(4, 4, 3, groups=4))
+    assert note_on(model).startswith('1 of 2 KxK convolutions of 0 stayed plain: 0.2. ')
+
+
 def test_of_a_vision_transformer_only_the_patch_embedding_is_refocused():
     model = nn.ModuleDict(dict(patches=nn.Conv2d(3, 8, 4, stride=4), block=nn.Linear(8, 8)))
     assert 'only patch embeddings' in str(refocus(model))
