@@ -141,7 +141,7 @@ def count_reasons(skipped: dict[str, str]) -> str:
 
 
 def note_on(model: nn.Module) -> str:
-    """Which convolutions of the refocused parts of a model stayed plain although they could be refocused, in a sentence.
+    """Which convolutions of the refocused parts of a model stayed plain although they could be refocused, a sentence.
 
     A part is a child of the model, such as its backbone. Layers that the options of the refocused ones leave out do not
     count. Empty if there is none.
