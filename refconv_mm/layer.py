@@ -14,10 +14,9 @@ from packaging.version import Version
 from torch import Tensor, nn
 
 from . import functional as RF
-from .options import RefConvOptions, kind_of
+from .options import DEFAULTS, RefConvOptions, kind_of
 from .stored import TRAINED, adopt_stored
 
-_DEFAULTS = RefConvOptions()
 Conv = TypeVar('Conv', bound=nn.Conv2d)
 
 
@@ -246,7 +245,7 @@ class RefConv2d(nn.Conv2d):
 
     @classmethod
     @torch.no_grad()
-    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions = _DEFAULTS) -> RefConv2d:
+    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions = DEFAULTS) -> RefConv2d:
         """A RefConv layer with `conv`'s kernel as its basis; inverse of :meth:`to_conv2d` at the zero start."""
         layer = _twin(conv, cls)
         layer.plain_type = type(conv)

@@ -95,3 +95,6 @@ def _checked_kinds(value: Any) -> tuple[str, ...]:
     if not kinds or set(kinds) - set(KINDS):
         raise ValueError(f'kinds must be of {KINDS}, got {[kind for kind in kinds if kind not in KINDS]}')
     return kinds
+
+
+DEFAULTS = RefConvOptions()

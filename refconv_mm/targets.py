@@ -11,9 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from .conv_types import refconv_for
 from .layer import RefConv2d
-from .options import RefConvOptions, kind_of
-
-_DEFAULTS = RefConvOptions()
+from .options import DEFAULTS, RefConvOptions, kind_of
 
 
 def as_patterns(argument: str, value: str | Sequence[str]) -> list[str]:
@@ -46,7 +44,7 @@ def is_conv(module: nn.Module) -> bool:
     return isinstance(module, _ConvNd) or ('Conv' in type(module).__name__ and weight is not None and weight.ndim > 2)
 
 
-def why_not(conv: nn.Module, options: RefConvOptions = _DEFAULTS) -> str | None:
+def why_not(conv: nn.Module, options: RefConvOptions = DEFAULTS) -> str | None:
     """The reason not to refocus a convolution; None if it can be refocused."""
     ours = isinstance(conv, RefConv2d)
     if ours and conv.is_refocused:
@@ -70,7 +68,7 @@ def select(
     model: nn.Module,
     include: str | Sequence[str] = '*',
     exclude: str | Sequence[str] = (),
-    options: RefConvOptions = _DEFAULTS,
+    options: RefConvOptions = DEFAULTS,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
     """Selects convolutions.
 

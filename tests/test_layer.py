@@ -260,7 +260,7 @@ def test_missing_keys_are_still_missed():
 
 
 ANY = [dict(), dict(gain=5.0), dict(map_k=1), dict(init='kaiming')]
-ANY += [dict(options, identity=False, init='dirac') for options in ANY[:4]]
+ANY += [dict(options, identity=False, init='dirac') for options in ANY[:3]]
 LOADERS = [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)]
 
 

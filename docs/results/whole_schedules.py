@@ -77,7 +77,7 @@ def rows() -> Iterator[Row]:
                 yield Row(task, arm, against, score, loss, each, below)
 
 
-def draw_headline(path: Path) -> None:
+def draw_headline(found: list[Row], path: Path) -> None:
     """Baseline, control and refocused of each task, and their differences."""
     figure, axes = plt.subplots(
         1,
@@ -95,7 +95,7 @@ def draw_headline(path: Path) -> None:
         panel.margins(x=0.2)
         panel.grid(axis='y', linewidth=0.3)
         panel.tick_params(labelsize=7)
-    shown = [row for row in rows() if row.arm in HEADLINE]
+    shown = [row for row in found if row.arm in HEADLINE]
     labels = [f'{row.task.split(",")[0]}:\n{row.arm} - {row.against}' for row in shown]
     _forest(axes[-1], [row.score for row in shown], labels)
     axes[-1].set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
@@ -103,9 +103,9 @@ def draw_headline(path: Path) -> None:
     plt.close(figure)
 
 
-def draw_arms(path: Path) -> None:
+def draw_arms(found: list[Row], path: Path) -> None:
     """Every arm's difference to its control, in score and in training loss."""
-    shown = {task: [row for row in rows() if row.task == task and row.against != 'baseline'] for task in TASKS}
+    shown = {task: [row for row in found if row.task == task and row.against != 'baseline'] for task in TASKS}
     heights = [1 + len(table) for table in shown.values()]
     figure, axes = plt.subplots(
         len(shown), 2, figsize=(11, 0.26 * sum(heights)), layout='constrained', gridspec_kw=dict(height_ratios=heights)
@@ -139,7 +139,8 @@ def _text(difference: Difference, digits: int) -> str:
 
 
 if __name__ == '__main__':
-    for row in rows():
+    found = list(rows())
+    for row in found:
         print(f'{row.task}: {row.arm} - {row.against} {row.numbers()}')
-    draw_headline(FOLDER / 'whole-schedules.png')
-    draw_arms(FOLDER / 'whole-schedules-arms.png')
+    draw_headline(found, FOLDER / 'whole-schedules.png')
+    draw_arms(found, FOLDER / 'whole-schedules-arms.png')

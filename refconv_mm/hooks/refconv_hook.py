@@ -73,10 +73,10 @@ class RefConvHook(Hook):
         model = bare(runner.model)
         model.train()  # backbones freeze their stages here; the training loop calls it again
         layers = named_refconvs(model)
-        if not layers and (ordinary := named_refconvs(model, refocused_only=False)):
-            reasons = count_reasons({name: why_not(layer) or '' for name, layer in ordinary})
-            raise ValueError(f'RefConvHook: each RefConv layer of the model is an ordinary convolution: {reasons}')
         if not layers:
+            if ordinary := training_report(model).skipped:
+                reasons = count_reasons(ordinary)
+                raise ValueError(f'RefConvHook: each RefConv layer of the model is an ordinary convolution: {reasons}')
             raise ValueError(
                 'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '
                 "of at least map_k? type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove "
