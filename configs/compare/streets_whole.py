@@ -2,7 +2,7 @@
 #
 # Whole schedules: the segmenter of streets.py trained to its end from ImageNet weights, then every arm for the same
 # schedule again from the same learning rate. One baseline a seed; its validation curve shows whether it has ended.
-# Control and refocused ran for seeds 0 to 2 (docs/results.md); one thread: 15 minutes a run.
+# All arms but kaiming ran for seeds 0 to 2 (docs/results.md); one thread: 15 to 20 minutes a run.
 _base_ = './streets.py'
 
 schedule = dict(steps=900, warmup=45, schedule='poly', val_every=150)
