@@ -111,7 +111,7 @@ def draw_arms(found: list[Row], path: Path) -> None:
         len(shown), 2, figsize=(11, 0.26 * sum(heights)), layout='constrained', gridspec_kw=dict(height_ratios=heights)
     )
     for (left, right), (task, table) in zip(axes, shown.items(), strict=True):
-        labels = [f'{row.arm} - {row.against}, {row.score.n} seeds' for row in table]
+        labels = [f'{row.arm} - {row.against}, seeds: {row.score.n}' for row in table]
         _forest(left, [row.score for row in table], labels)
         _forest(right, [row.loss for row in table], [''] * len(table))
         left.set_title(f'{task}: difference to the control', loc='left', fontsize=8)
@@ -122,8 +122,8 @@ def draw_arms(found: list[Row], path: Path) -> None:
 
 def _forest(panel: plt.Axes, differences: list[Difference], labels: list[str]) -> None:
     for row, difference in enumerate(differences):
-        zero = abs(difference.mean) <= difference.half
-        colour = BLUE if zero else ORANGE
+        excludes_zero = abs(difference.mean) > difference.half  # never with one seed, whose half is NaN
+        colour = ORANGE if excludes_zero else BLUE
         panel.errorbar([difference.mean], [row], xerr=[difference.half], fmt='o', ms=4, color=colour, capsize=3)
     panel.axvline(0, color='black', linewidth=0.8)
     panel.set_yticks(range(len(labels)), labels)
@@ -134,6 +134,8 @@ def _forest(panel: plt.Axes, differences: list[Difference], labels: list[str]) -
 
 
 def _text(difference: Difference, digits: int) -> str:
+    if difference.n == 1:
+        return f'{difference.mean:+.{digits}f}'
     low, high = difference.interval
     return f'{difference.mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})'
 
