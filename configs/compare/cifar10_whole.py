@@ -2,8 +2,8 @@
 #
 # Whole schedules: a small depthwise net on CIFAR-10's training images, trained to its end, then every arm for the same
 # schedule again from the same learning rate. One baseline a seed. 40,000 images are trained on, 10,000 tested.
-# One thread of a two-core Xeon: 4 to 5 minutes a run. Ten seeds are planned for control and refocused (--only), and
-# four (--seeds 0 1 2 3) for the arms that explain.
+# One thread of a two-core Xeon: 4 to 6 minutes a run. docs/results.md has ten seeds of control and refocused, four of
+# kaiming, speed, gain1, turned and l2sp, one of following, and three of all other arms.
 config = '../cifar10/small-mobilenet_cifar10.py'
 schedule = dict(steps=10 * 312, warmup=312, schedule='cosine')
 tasks = {
@@ -27,7 +27,9 @@ def other_metric(metric, **options):
 def with_attention(kind, **options):
     """An arm with an attention module behind each depthwise layer."""
     module = dict(type=kind, **options)
+    modules = ['refconv_mm', 'refconv_mm.data.small_images', 'refconv_mm.compare.other_methods']
     return {
+        'custom_imports.imports': modules,  # so that `refconv analyse cost` builds the run's config
         'model.backbone': dict(
             _delete_=True, type='AttentionBackbone', backbone=backbone, attention=module, after=depthwise
         )

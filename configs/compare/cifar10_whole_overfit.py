@@ -1,0 +1,28 @@
+# python tools/compare.py configs/compare/cifar10_whole_overfit.py --jobs 2
+#
+# Whole schedules of the net of cifar10_whole.py where it overfits in place of underfitting: a fifth of the images to
+# train on (8,000), without augmentation, 25 epochs twice. One thread: 3 minutes a run. docs/results.md has all of it.
+config = '../cifar10/small-mobilenet_cifar10.py'
+schedule = dict(steps=25 * 62, warmup=62, schedule='cosine')
+images = dict(
+    type='CustomDataset',
+    data_root='data/cifar10_full/',
+    data_prefix='train',
+    with_label=True,
+    pipeline=[dict(type='LoadImageOnce'), dict(type='PackInputs')],
+)
+four_fifths = dict(_delete_=True, type='EveryFifth', held_out=False, dataset=images)
+tasks = {
+    'few_images': dict(
+        config=config,
+        metric='accuracy/top1',
+        baseline=dict(config=config, seed=None, budget=schedule),
+        options={'train_dataloader.dataset': dict(type='EveryFifth', held_out=True, dataset=four_fifths)},
+        budget=schedule,
+    ),
+}
+arms = {
+    'control': dict(),
+    'refocused': dict(refocus=dict()),
+}
+seeds = [0, 1, 2]
