@@ -3,7 +3,7 @@
 # Whole schedules: a small depthwise net on CIFAR-10's training images, trained to its end, then every arm for the same
 # schedule again from the same learning rate. One baseline a seed. 40,000 images are trained on, 10,000 tested.
 # One thread of a two-core Xeon: 4 to 6 minutes a run. docs/results.md has ten seeds of control and refocused, four of
-# kaiming, speed, gain1, turned and l2sp, one of following, and three of all other arms.
+# kaiming, speed, gain1, turned and l2sp, two of the rounds, one of following, and three of the other arms.
 config = '../cifar10/small-mobilenet_cifar10.py'
 schedule = dict(steps=10 * 312, warmup=312, schedule='cosine')
 tasks = {
