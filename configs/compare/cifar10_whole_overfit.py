@@ -21,8 +21,16 @@ tasks = {
         budget=schedule,
     ),
 }
+optimizer = 'optim_wrapper.optimizer.'
 arms = {
     'control': dict(),
     'refocused': dict(refocus=dict()),
+    'speed': dict(speed='refocused'),
+    'gain1': dict(refocus=dict(gain=1.0)),
+    'turned': {'refocus': dict(), 'custom_hooks': [dict(type='OtherMetricHook', metric='turned')]},
+    'l2sp': {'refocus': dict(gain=1.0), 'custom_hooks': [dict(type='OtherMetricHook', metric='identity')]},
+    # Other ways to fit the training images less.
+    'decay': {optimizer + 'weight_decay': 4e-4},
+    'fast': {optimizer + 'lr': 0.3},
 }
 seeds = [0, 1, 2]
