@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 # CSV file, metric, and the factor that makes points of it
 TASKS = {
     'depthwise net, top-1': ('cifar10-whole-runs.csv', 'test/accuracy/top1', 1),
-    'depthwise net, few images': ('cifar10-whole-overfit-runs.csv', 'test/accuracy/top1', 1),
+    'few images, top-1': ('cifar10-whole-overfit-runs.csv', 'test/accuracy/top1', 1),
     'dense net, top-1': ('cifar10-whole-dense-runs.csv', 'test/accuracy/top1', 1),
     'detector, mAP': ('cells-whole-runs.csv', 'test/pascal_voc/mAP', 100),
     'segmenter, mIoU': ('streets-whole-runs.csv', 'test/mIoU', 1),
