@@ -32,7 +32,7 @@ def with_attention(kind, **options):
         'custom_imports.imports': modules,  # so that `refconv analyse cost` builds the run's config
         'model.backbone': dict(
             _delete_=True, type='AttentionBackbone', backbone=backbone, attention=module, after=depthwise
-        )
+        ),
     }
 
 
