@@ -1,8 +1,8 @@
 # python tools/compare.py configs/compare/cifar10_whole_overfit.py --jobs 2
 #
 # Whole schedules of the net of cifar10_whole.py where it overfits in place of underfitting: a fifth of the images to
-# train on (8,000), without augmentation, 25 epochs twice. One thread: 3 minutes a run. docs/results.md has all arms but turned
-# and l2sp, which were not run.
+# train on (8,000), without augmentation, 25 epochs twice. One thread: 3 minutes a run. docs/results.md has all arms but
+# turned and l2sp, which were not run.
 config = '../cifar10/small-mobilenet_cifar10.py'
 schedule = dict(steps=25 * 62, warmup=62, schedule='cosine')
 images = dict(

@@ -71,6 +71,8 @@ def rows() -> Iterator[Row]:
             against = 'baseline' if arm.startswith('control') else 'control'
             if arm.startswith('refocused'):  # of another round or learning rate
                 against = arm.replace('refocused', 'control')
+                if against not in scores:
+                    against = arm.removeprefix('refocused_')
             score, loss = (paired(of[arm], of.get(against, {})) for of in (scores, losses))
             if arm != 'baseline' and score and loss:
                 each = [scores[arm][seed] - scores[against][seed] for seed in sorted(scores[arm])]
