@@ -15,20 +15,22 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
+from mmengine.config import Config
 
 from refconv_mm.compare.figure import BLUE, GREY, ORANGE
+from refconv_mm.compare.plan import BASELINE, CONTROL
 from refconv_mm.compare.stats import Difference, paired, summary
 
 FOLDER = Path(__file__).parent
-# CSV file, metric, and the factor that makes points of it
+PLANS = FOLDER.parents[1] / 'configs' / 'compare'
 TASKS = {
-    'depthwise net, top-1': ('cifar10-whole-runs.csv', 'test/accuracy/top1', 1),
-    'few images, top-1': ('cifar10-whole-overfit-runs.csv', 'test/accuracy/top1', 1),
-    'dense net, top-1': ('cifar10-whole-dense-runs.csv', 'test/accuracy/top1', 1),
-    'detector, mAP': ('cells-whole-runs.csv', 'test/pascal_voc/mAP', 100),
-    'segmenter, mIoU': ('streets-whole-runs.csv', 'test/mIoU', 1),
+    'depthwise net, top-1': 'cifar10_whole',
+    'few images, top-1': 'cifar10_whole_overfit',
+    'dense net, top-1': 'cifar10_whole_dense',
+    'detector, mAP': 'cells_whole',
+    'segmenter, mIoU': 'streets_whole',
 }
-HEADLINE = 'baseline', 'control', 'refocused'
+HEADLINE = BASELINE, CONTROL, 'refocused'
 Runs = dict[str, dict[int, float]]  # a number by arm and seed
 
 
@@ -51,32 +53,31 @@ class Row:
         return f'| {self.score.n} | {_text(self.score, 2)} | {each} | {loss} |'
 
 
-def read(task: str) -> tuple[Runs, Runs]:
-    """Scores and training losses of a task's runs."""
-    name, metric, scale = TASKS[task]
+def read(task: str) -> tuple[Config, Runs, Runs]:
+    """A task's plan, and the scores and training losses of its runs."""
+    plan = Config.fromfile(PLANS / f'{TASKS[task]}.py')
+    [measured] = plan.tasks.values()
+    metric, scale = f'test/{measured.metric}', measured.get('scale', 1)
     scores: Runs = {}
     losses: Runs = {}
-    with open(FOLDER / name, newline='') as file:
+    with open(FOLDER / f'{TASKS[task].replace("_", "-")}-runs.csv', newline='') as file:
         for run in csv.DictReader(file):
             scores.setdefault(run['arm'], {})[int(run['seed'])] = scale * float(run[metric])
             losses.setdefault(run['arm'], {})[int(run['seed'])] = float(run['train_loss'])
-    return scores, losses
+    return plan, scores, losses
 
 
 def rows() -> Iterator[Row]:
     """Every arm against its control, and the control against the baseline."""
     for task in TASKS:
-        scores, losses = read(task)
+        plan, scores, losses = read(task)
         for arm in scores:
-            against = 'baseline' if arm.startswith('control') else 'control'
-            if arm.startswith('refocused'):  # of another round or learning rate
-                against = arm.replace('refocused', 'control')
-                if against not in scores:
-                    against = arm.removeprefix('refocused_')
-            score, loss = (paired(of[arm], of.get(against, {})) for of in (scores, losses))
-            if arm != 'baseline' and score and loss:
-                each = [scores[arm][seed] - scores[against][seed] for seed in sorted(scores[arm])]
-                below = sum(losses[arm][seed] < losses[against][seed] for seed in losses[arm])
+            against = plan.arms.get(arm, {}).get('against', BASELINE if arm == CONTROL else CONTROL) or BASELINE
+            score, loss = (paired(of[arm], of[against]) for of in (scores, losses))
+            if arm != BASELINE and score and loss:
+                seeds = sorted(scores[arm].keys() & scores[against].keys())
+                each = [scores[arm][seed] - scores[against][seed] for seed in seeds]
+                below = sum(losses[arm][seed] < losses[against][seed] for seed in seeds)
                 yield Row(task, arm, against, score, loss, each, below)
 
 
@@ -90,7 +91,7 @@ def draw_headline(found: list[Row], path: Path) -> None:
         gridspec_kw=dict(width_ratios=[2] * len(TASKS) + [3]),
     )
     for panel, task in zip(axes, TASKS, strict=False):
-        scores, _ = read(task)
+        _, scores, _ = read(task)
         for seed in scores['refocused']:
             panel.plot(HEADLINE, [scores[arm][seed] for arm in HEADLINE], 'o-', ms=3, linewidth=0.5, color=GREY)
         panel.plot(HEADLINE, [summary(scores[arm]).mean for arm in HEADLINE], '_', ms=24, color=ORANGE)
@@ -108,7 +109,7 @@ def draw_headline(found: list[Row], path: Path) -> None:
 
 def draw_arms(found: list[Row], path: Path) -> None:
     """Every arm's difference to its control, in score and in training loss."""
-    shown = {task: [row for row in found if row.task == task and row.against != 'baseline'] for task in TASKS}
+    shown = {task: [row for row in found if row.task == task and row.against != BASELINE] for task in TASKS}
     heights = [1 + len(table) for table in shown.values()]
     figure, axes = plt.subplots(
         len(shown), 2, figsize=(11, 0.26 * sum(heights)), layout='constrained', gridspec_kw=dict(height_ratios=heights)
