@@ -26,6 +26,7 @@ PLANS = FOLDER.parents[1] / 'configs' / 'compare'
 TASKS = {
     'depthwise net, top-1': 'cifar10_whole',
     'few images, top-1': 'cifar10_whole_overfit',
+    'few images tuned, top-1': 'cifar10_whole_overfit_tuned',
     'dense net, top-1': 'cifar10_whole_dense',
     'detector, mAP': 'cells_whole',
     'segmenter, mIoU': 'streets_whole',
@@ -83,14 +84,11 @@ def rows() -> Iterator[Row]:
 
 def draw_headline(found: list[Row], path: Path) -> None:
     """Baseline, control and refocused of each task, and their differences."""
-    figure, axes = plt.subplots(
-        1,
-        len(TASKS) + 1,
-        figsize=(14, 3.4),
-        layout='constrained',
-        gridspec_kw=dict(width_ratios=[2] * len(TASKS) + [3]),
-    )
-    for panel, task in zip(axes, TASKS, strict=False):
+    columns = (len(TASKS) + 1) // 2
+    figure = plt.figure(figsize=(12, 6), layout='constrained')
+    grid = figure.add_gridspec(2, columns + 1, width_ratios=[2] * columns + [3])
+    for number, task in enumerate(TASKS):
+        panel = figure.add_subplot(grid[divmod(number, columns)])
         _, scores, _ = read(task)
         for seed in scores['refocused']:
             panel.plot(HEADLINE, [scores[arm][seed] for arm in HEADLINE], 'o-', ms=3, linewidth=0.5, color=GREY)
@@ -101,8 +99,9 @@ def draw_headline(found: list[Row], path: Path) -> None:
         panel.tick_params(labelsize=7)
     shown = [row for row in found if row.arm in HEADLINE]
     labels = [f'{row.task.split(",")[0]}:\n{row.arm} - {row.against}' for row in shown]
-    _forest(axes[-1], [row.score for row in shown], labels)
-    axes[-1].set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
+    differences = figure.add_subplot(grid[:, -1])
+    _forest(differences, [row.score for row in shown], labels)
+    differences.set_title('differences in points, 95 % intervals', loc='left', fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
