@@ -22,31 +22,20 @@ tasks = {
     ),
 }
 optimizer = 'optim_wrapper.optimizer.'
-arms = {
-    'control': dict(),
-    'refocused': dict(refocus=dict()),
-    'speed': dict(speed='refocused'),
-    'gain1': dict(refocus=dict(gain=1.0)),
-    # Both tuned alike: the learning rate, and the weight decay.
+# Plain and refocused are tuned alike: the learning rate and the weight decay.
+points = {
     'decay': {optimizer + 'weight_decay': 4e-4},
     'fast': {optimizer + 'lr': 0.3},
     'fast_decay': {optimizer + 'lr': 0.3, optimizer + 'weight_decay': 4e-4},
     'fast_more_decay': {optimizer + 'lr': 0.3, optimizer + 'weight_decay': 4e-3},
     'fastest': {optimizer + 'lr': 1.0},
-    'refocused_decay': {'refocus': dict(), optimizer + 'weight_decay': 4e-4, 'against': 'decay'},
-    'refocused_fast': {'refocus': dict(), optimizer + 'lr': 0.3, 'against': 'fast'},
-    'refocused_fast_decay': {
-        'refocus': dict(),
-        optimizer + 'lr': 0.3,
-        optimizer + 'weight_decay': 4e-4,
-        'against': 'fast_decay',
-    },
-    'refocused_fast_more_decay': {
-        'refocus': dict(),
-        optimizer + 'lr': 0.3,
-        optimizer + 'weight_decay': 4e-3,
-        'against': 'fast_more_decay',
-    },
-    'refocused_fastest': {'refocus': dict(), optimizer + 'lr': 1.0, 'against': 'fastest'},
+}
+arms = {
+    'control': dict(),
+    'refocused': dict(refocus=dict()),
+    'speed': dict(speed='refocused'),
+    'gain1': dict(refocus=dict(gain=1.0)),
+    **points,
+    **{f'refocused_{name}': {'refocus': dict(), **point, 'against': name} for name, point in points.items()},
 }
 seeds = [0, 1, 2]
