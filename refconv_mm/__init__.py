@@ -1,27 +1,31 @@
 """RefConv (Re-parameterized Refocusing Convolution, arXiv 2310.10563) for OpenMMLab.
 
 checkpoint -> refocused model -> train -> fuse -> plain checkpoint -> test
+
+Layer and surgery need torch alone. Where mmengine and mmcv are installed, the import registers the names that configs
+use (RefConv, RefConvAdaptivePadding, RefocusedBackbone, RefConvHook). It changes nothing in other libraries;
+`refconv_mm.openmmlab.prepare()` does, and our commands call it.
 """
 
-import warnings
+from importlib.util import find_spec
 
-# mmengine imports it; its users can do nothing about it.
-warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+from .layers import RefConv2d, RefConvOptions
+from .surgery import fuse, refocus
+from .version import __version__
 
-from .version import __version__  # noqa: E402
-from .versions import check_versions  # noqa: E402
+if find_spec('mmengine') and find_spec('mmcv'):
+    from .openmmlab import build_refocused_backbone, plain_config  # isort: skip  it checks the versions
+    from .hooks import RefConvHook
+else:
 
-check_versions()
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise ImportError(
+                f'refconv_mm.{name} needs OpenMMLab: pip install mmengine==0.10.7 mmcv==2.1.0 (docs/versions.md), and the '
+                'library of your config: mmdet, mmsegmentation or mmpretrain'
+            )
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
-from . import compat  # noqa: E402
-from .backbone import build_refocused_backbone  # noqa: E402
-from .config import plain_config  # noqa: E402
-from .hooks import RefConvHook  # noqa: E402
-from .layer import RefConv2d  # noqa: E402
-from .options import RefConvOptions  # noqa: E402
-from .surgery import fuse, refocus  # noqa: E402
-
-compat.apply()
 
 __all__ = [
     'RefConv2d',

@@ -13,13 +13,13 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
 
-from . import compat
-from .config import is_refocused_config, plain_config, without_run
+from .openmmlab import compat
+from .openmmlab.config import is_refocused_config, plain_config, without_run
 from .errors import CheckpointError, FuseError
 from .files import check_free, write_text
-from .models import build_model, load_whole
+from .openmmlab.models import build_model, load_whole
 from .pth_files import read_file, write_checkpoint
-from .stored import is_refocused_state, without_wrapper
+from .states import is_refocused_state, without_wrapper
 from .surgery import Report, fuse
 from .verify import Comparison, compare_folded, compare_models, example_input
 from .version import __version__

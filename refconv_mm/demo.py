@@ -22,7 +22,7 @@ from .console import log_console
 from .data import make_cityscapes, make_voc
 from .files import write_whole
 from .hooks import ProgressHook
-from .models import build_model, load_whole
+from .openmmlab.models import build_model, load_whole
 from .run_settings import set_init
 from .runners import build_runner, name_run, runner_for_checkpoint
 from .surgery import trainable

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .surgery import bare
+from .openmmlab.models import unwrapped
 
 
 def gradient_bytes(model: nn.Module, step: Callable[[nn.Module], Any]) -> int:
@@ -38,7 +38,7 @@ def gradient_bytes(model: nn.Module, step: Callable[[nn.Module], Any]) -> int:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
-    if bare(model) is not model:
+    if unwrapped(model) is not model:
         raise ValueError(f'model must not be wrapped, got a {type(model).__name__}')
     silent = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     if not silent:

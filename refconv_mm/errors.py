@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .layers.checkpoint_keys import LoadError as LoadError
+
 
 class CheckpointError(ValueError):
     """A file that is damaged, foreign or unsafe, or that belongs to another model than the config's."""
-
-
-class LoadError(CheckpointError, RuntimeError):
-    """A checkpoint that a RefConv layer refuses; also a RuntimeError, which callers of `load_state_dict` catch."""
 
 
 class FuseError(ValueError):

@@ -18,7 +18,7 @@ from .checkpoint import Plain, as_plain
 from .deployed import Deployed
 from .errors import ExportError, MissingPackageError
 from .files import write_whole
-from .models import build_model, load_whole
+from .openmmlab.models import build_model, load_whole
 from .onnx_graph import TOLERANCE, Graph, check_opset, make_graph
 from .onnx_model import INPUT, RECORD, head_of, needed, preprocessing
 from .verify import example_input

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from .analysis.common.made import made_batch, make_model
 from .data import make_voc
 from .export import export_checkpoint
-from .gpu_ops import check_ops, compiled_for_gpu
-from .models import build_model
+from .openmmlab.gpu_ops import check_ops, compiled_for_gpu
+from .openmmlab.models import build_model
 from .onnx_model import open_session
 from .surgery import fuse, refocus
 from .verify import compare_models, example_input
-from .versions import FORKS, OPTIONAL, REQUIRED, distribution_version
+from .openmmlab.versions import FORKS, OPTIONAL, REQUIRED, distribution_version
 
 # Rounding of float32, where a GPU sums in another order; TF32 is off.
 TOLERANCE = 1e-4

@@ -166,8 +166,7 @@ _base_ = './control.py'
 work_dir = '{out}/runs/refocused'
 custom_imports = dict(imports={all_imports}, allow_failed_imports=False)
 default_hooks = dict(refconv=dict(type='RefConvHook'))
-# gain: without it the kernels move some thousand times as fast, which tears a trained net apart (docs/recipes.md).
-model = dict(backbone=dict(conv_cfg=dict(type='RefConv', gain=1.0, kinds=['depthwise', 'grouped'])))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))
 """,
     'compare': """# refconv compare {out}/compare.py --dry-run      # what would run
 # refconv compare {out}/compare.py --jobs 2

@@ -13,12 +13,12 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import is_refocused_config, plain_config
+from .openmmlab.config import is_refocused_config, plain_config
 from .deployed import Deployed
 from .errors import CheckpointError, ExportError
 from .onnx_model import HEADS, OnnxModel, flatten_outputs, head_of, preprocessing
 from .runners import runner_for_checkpoint, runner_without_weights
-from .surgery import bare
+from .openmmlab.models import unwrapped
 
 
 def runner_for_test(
@@ -39,7 +39,7 @@ def runner_for_test(
         raise ValueError('--ema, --no-ema: an ONNX model holds the weights that were chosen when it was exported')
     onnx = OnnxModel.read(path)
     runner = runner_without_weights(plain_config(cfg) if is_refocused_config(cfg) else cfg, quiet)
-    run_on(bare(runner.model), onnx)
+    run_on(unwrapped(runner.model), onnx)
     what = f'an ONNX model under onnxruntime ({onnx.provider}), of {onnx.record["note"]}'
     print_log(f'testing {what}', logger='current')
     return runner, what

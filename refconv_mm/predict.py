@@ -19,9 +19,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from . import compat
+from .openmmlab import compat
 from .checkpoint import as_plain, load_whole, read_checkpoint
-from .config import drop_pretrained, is_refocused_config, plain_config
+from .openmmlab.config import drop_pretrained, is_refocused_config, plain_config
 from .data.layouts.base import IMAGES, images_in
 from .errors import CheckpointError, MissingPackageError
 from .files import write_whole
@@ -126,7 +126,7 @@ class Predictor:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of weights and class names, which follow
             built = inferencer(cfg, **options)
-        compat.apply()
+        compat.prepare()
         built.show_progress = False
         return built
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.runner import CheckpointLoader
 
-from . import compat
+from .openmmlab import compat
 from .errors import CheckpointError, UntrustedError
 from .files import write_whole
 from .unpickling import load

@@ -13,10 +13,10 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from .checkpoint import read_checkpoint
-from .config import drop_pretrained, is_refocused_config
+from .openmmlab.config import drop_pretrained, is_refocused_config
 from .errors import CheckpointError, UntrustedError
 from .pth_files import make_mmengine_read_safely
-from .stored import is_refocused_state
+from .states import is_refocused_state
 
 
 def check_complete(cfg: Config) -> None:

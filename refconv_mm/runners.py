@@ -12,14 +12,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
-from . import compat
+from .openmmlab import compat
 from .checkpoint import as_plain, load_whole, read_checkpoint
-from .config import drop_pretrained
+from .openmmlab.config import drop_pretrained
 from .errors import CheckpointError
 from .hooks import CurvesHook, ProgressHook
 from .memory import keep_freed_memory
 from .pth_files import make_mmengine_read_safely
-from .surgery import bare
+from .openmmlab.models import unwrapped
 from .terminal import QuietRunner
 
 
@@ -31,11 +31,11 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
             A config with a `runner_type` of its own keeps its runner's log.
     """
     keep_freed_memory()
-    compat.apply()
+    compat.prepare()
     make_mmengine_read_safely()
     kind = QuietRunner if quiet else Runner
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
-    compat.apply()
+    compat.prepare()
     return runner
 
 
@@ -65,7 +65,7 @@ def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
             two sets of names.
     """
     state = read_checkpoint(path, trust)['state_dict']
-    kernels = {name: v for name, v in bare(model).state_dict().items() if name.endswith('.weight') and v.ndim == 4}
+    kernels = {name: v for name, v in unwrapped(model).state_dict().items() if name.endswith('.weight') and v.ndim == 4}
     part = 'backbone.' if any(name.startswith('backbone.') for name in kernels) else ''
     kernels = {name: v for name, v in kernels.items() if name.startswith(part)}
     filled = [name for name, v in kernels.items() if name in state and state[name].shape == v.shape]
@@ -101,7 +101,7 @@ def runner_for_checkpoint(
     plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
     runner, what = runner_without_weights(plain.cfg, quiet), plain.what
     if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(bare(runner.model))
+        mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
         what += '; batch norm folded'
     load_whole(runner.model, plain.state_dict, path)
     print_log(f'testing {what}', logger='current')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.registry import MODELS
 from torch import nn
 
-from .models import build_in_scope
+from .openmmlab.models import build_in_scope
 
 
 @MODELS.register_module(name='SmallImageBackbone')

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .errors import FuseError
 from .image_size import tested_size
-from .layer import RefConv2d
+from .layers import RefConv2d
 from .surgery import named_refconvs
 
 # Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that differ

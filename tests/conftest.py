@@ -17,7 +17,7 @@ import refconv_mm  # noqa: F401
 from refconv_mm.data import make_cityscapes, make_voc
 from refconv_mm.data.layouts import detect_layout
 from refconv_mm.unpickling import takes_allow_list
-from refconv_mm.versions import distribution_version
+from refconv_mm.openmmlab.versions import distribution_version
 
 from .data.made import write_class_folders, write_coco, write_masks
 
@@ -87,8 +87,8 @@ def detector(root: Path, work_dir: Path, kind: str = '_refconv', iters: int = 2,
 
 def random_checkpoint(cfg: Config, path: Path) -> Path:
     """A plain checkpoint of a config's model with random weights, as a stand-in for a trained one."""
-    from refconv_mm.config import plain_config
-    from refconv_mm.models import build_model
+    from refconv_mm.openmmlab.config import plain_config
+    from refconv_mm.openmmlab.models import build_model
 
     model = build_model(plain_config(cfg))
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)

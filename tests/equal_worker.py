@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.run_settings import set_init, set_launcher, set_resume
 from refconv_mm.runners import build_runner, leave_process_group
-from refconv_mm.surgery import bare, fuse, named_refconvs
+from refconv_mm.openmmlab.models import unwrapped
+from refconv_mm.surgery import fuse, named_refconvs
 from tests.conftest import detector
 
 RANK, WORLD = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
@@ -103,7 +104,7 @@ class Curve(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if not self.start:
-            self.start = copy.deepcopy(bare(runner.model).state_dict())
+            self.start = copy.deepcopy(unwrapped(runner.model).state_dict())
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         loss = outputs['loss'].detach().clone()
@@ -177,7 +178,7 @@ def train(cfg: Config) -> dict[str, Any]:
     assert get_dist_info() == (RANK, WORLD)
     assert WORLD == 1 or not runner.model.find_unused_parameters
     curve = next(hook for hook in runner.hooks if isinstance(hook, Curve))
-    return dict(start=curve.start, losses=curve.losses, norms=curve.norms, state=bare(runner.model).state_dict())
+    return dict(start=curve.start, losses=curve.losses, norms=curve.norms, state=unwrapped(runner.model).state_dict())
 
 
 def toy(out: Path, start: Path, **changes: Any) -> dict[str, Any]:

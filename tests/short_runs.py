@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.config import is_refocused_config
+from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.data import SHAPES, make_cityscapes, make_voc
 from refconv_mm.data.classes import leaves
 from refconv_mm.image_size import resized

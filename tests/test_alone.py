@@ -7,8 +7,8 @@ from mmdet.models.dense_heads import ssd_head
 from mmengine.config import Config
 
 from refconv_mm.checkpoint import fuse_checkpoint, write_fused
-from refconv_mm.compat import runs_alone
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.compat import runs_alone
+from refconv_mm.openmmlab.models import build_model
 
 from .conftest import ROOT, run
 

@@ -4,8 +4,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from refconv_mm import fuse
-from refconv_mm.config import plain_config
-from refconv_mm.models import build_model, load_whole
+from refconv_mm.openmmlab.config import plain_config
+from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.surgery import named_refconvs
 
 MIT = dict(

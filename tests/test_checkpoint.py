@@ -17,8 +17,8 @@ from refconv_mm.checkpoint import choose_weights, fuse_checkpoint, read_checkpoi
 from refconv_mm.errors import CheckpointError, FuseError
 from refconv_mm.files import write_whole
 from refconv_mm.layer import RefConv2d
-from refconv_mm.models import build_model, load_whole
-from refconv_mm.stored import is_refocused_state
+from refconv_mm.openmmlab.models import build_model, load_whole
+from refconv_mm.states import is_refocused_state
 from refconv_mm.surgery import named_refconvs
 from refconv_mm.verify import example_input
 

@@ -20,7 +20,7 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     if 'loss_cls' in vars(head):
         monkeypatch.delattr(head, 'loss_cls')
     assert not hasattr(head, 'loss_cls')  # the fault; remove the entry when upstream is repaired
-    assert 'ssd_head_loss_cls' in compat.apply()
+    assert 'ssd_head_loss_cls' in compat.prepare()
     assert head.loss_cls is None
 
 
@@ -43,7 +43,7 @@ def test_voc_metric_prints_the_names_of_the_data_set(folder, monkeypatch):
         return ' '.join(lines)
 
     assert ('aeroplane' in said(original, ('cell', 'cut'))) == (folder == 'VOC2007')  # the fault
-    assert 'voc_class_names' in compat.apply()
+    assert 'voc_class_names' in compat.prepare()
     assert 'cell' in said(VOCMetric.compute_metrics, ('cell', 'cut'))
     assert 'aeroplane' not in said(VOCMetric.compute_metrics, ('cell', 'cut'))
 
@@ -114,7 +114,7 @@ def test_mmengine_alone_unpickles_downloads():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows where there is no GPU')
 def test_gloo_starts_without_a_gpu(monkeypatch, tmp_path):
-    compat.apply()
+    compat.prepare()
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setenv('RANK', '0')
     options = dict(backend='gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
@@ -157,4 +157,4 @@ STACKS = dict(
 @pytest.mark.skipif(torch.cuda.is_available(), reason='two entries depend on whether there is a GPU')
 def test_each_entry_applies_on_its_stacks(stack):
     assert list(STACKS) == [entry.__name__ for entry in compat.ENTRIES]
-    assert compat.apply() == [name for name, stacks in STACKS.items() if stack in stacks]
+    assert compat.prepare() == [name for name, stacks in STACKS.items() if stack in stacks]

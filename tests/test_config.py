@@ -3,8 +3,8 @@ from mmengine.config import Config
 
 from refconv_mm import RefConv2d
 from refconv_mm.checkpoint import fuse_checkpoint, write_fused
-from refconv_mm.config import drop_pretrained, is_refocused_config, plain_config, without_run
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.config import drop_pretrained, is_refocused_config, plain_config, without_run
+from refconv_mm.openmmlab.models import build_model
 
 from .conftest import ROOT, run
 

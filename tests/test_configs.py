@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm import RefConv2d
-from refconv_mm.config import plain_config
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.config import plain_config
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.options import kind_of
 from refconv_mm.surgery import named_refconvs
 

@@ -15,7 +15,7 @@ from torch import nn
 from refconv_mm import RefConv2d, fuse, refocus
 from refconv_mm import functional as RF
 from refconv_mm.checkpoint import fuse_checkpoint
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.surgery import named_refconvs
 
 TYPES = [Wrapped, Conv2dAdaptivePadding, ConvWS2d, ConvAWS2d, Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d]

@@ -11,10 +11,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from refconv_mm import deployed as D
-from refconv_mm.config import plain_config
+from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.errors import CheckpointError, ExportError
 from refconv_mm.export import export_checkpoint, write_onnx
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.onnx_graph import _prove, raw_outputs
 from refconv_mm.onnx_model import RECORD, OnnxModel
 from refconv_mm.onnx_runner import runner_for_test

@@ -19,10 +19,10 @@ from torch import nn
 from refconv_mm import onnx_graph as G
 from refconv_mm import onnx_model as M
 from refconv_mm.checkpoint import fuse_checkpoint, write_fused
-from refconv_mm.config import plain_config
+from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.errors import CheckpointError, ExportError, MissingPackageError
 from refconv_mm.export import export_checkpoint, write_onnx
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.onnx_graph import make_graph
 from refconv_mm.onnx_model import RECORD, OnnxModel, flatten, needed, restore
 from refconv_mm.onnx_runner import run_on, runner_for_test

@@ -138,9 +138,9 @@ def test_detectors_find_the_same_boxes(torchvision, config, size):
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg).score_thr = 0.0
     torch.manual_seed(0)
-    compat.apply()
+    compat.prepare()
     model = init_detector(cfg, device='cpu', palette='random')
-    compat.apply()
+    compat.prepare()
     batch = dict(inputs=[torch.randint(0, 256, (3, size, size), dtype=torch.uint8)], data_samples=[sample(size)])
     wanted = model.test_step(copy.deepcopy(batch))[0].pred_instances
     with torchvision:

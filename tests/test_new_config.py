@@ -7,10 +7,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from refconv_mm import new_config
 from refconv_mm.commands import main
 from refconv_mm.compare.plan_file import read_plan
-from refconv_mm.config import is_refocused_config
+from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.data.layouts import detect_layout
 from refconv_mm.image_size import ssdlite_anchors
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.new_config import Facts, find_facts, literal, size_for, write_configs
 
 from .data.made import write_class_folders, write_coco, write_masks, write_yolo

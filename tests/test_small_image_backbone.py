@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.small_image_backbone import build_small_image_backbone
 from refconv_mm.surgery import named_refconvs
 

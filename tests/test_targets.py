@@ -6,7 +6,7 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
 from refconv_mm.hooks.refconv_hook import training_report
-from refconv_mm.targets import note_on, select
+from refconv_mm.surgery.selection import note_on, select
 
 
 class Odd(nn.Conv2d):

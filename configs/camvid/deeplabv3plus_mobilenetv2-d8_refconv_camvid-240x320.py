@@ -5,5 +5,4 @@ _base_ = './deeplabv3plus_mobilenetv2-d8_control_camvid-240x320.py'
 
 custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
 default_hooks = dict(refconv=dict(type='RefConvHook'))
-# gain: without it the kernels move some thousand times as fast, which tears a trained net apart (docs/recipes.md).
-model = dict(backbone=dict(conv_cfg=dict(type='RefConv', gain=1.0, kinds=['depthwise', 'grouped'])))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

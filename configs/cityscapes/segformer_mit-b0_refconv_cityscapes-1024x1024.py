@@ -4,12 +4,4 @@
 _base_ = ['./segformer_mit-b0_control_cityscapes-1024x1024.py', '../_base_/refconv.py']
 
 # The backbone takes no conv_cfg.
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='RefocusedBackbone',
-        gain=1.0,
-        kinds=['depthwise', 'grouped'],
-        backbone={{_base_.model.backbone}},
-    )
-)
+model = dict(backbone=dict(_delete_=True, type='RefocusedBackbone', backbone={{_base_.model.backbone}}))

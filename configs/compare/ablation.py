@@ -32,7 +32,6 @@ arms = {
     'init=kaiming': dict(refocus=dict(init='kaiming'), **v2),
     'identity=False': dict(refocus=dict(init='dirac', identity=False), **v2),
     'depthwise only': dict(refocus=dict(kinds=['depthwise']), **v2),
-    'explicit': dict(refocus=dict(form='explicit'), **v2),
     'no decay of the map': {'refocus': dict(), of_map: dict(custom_keys=dict(refocus=dict(decay_mult=0.0))), **v2},
     'lr of the map x 0.1': {'refocus': dict(), of_map: dict(custom_keys=dict(refocus=dict(lr_mult=0.1))), **v2},
     'lr of the map x 10': {'refocus': dict(), of_map: dict(custom_keys=dict(refocus=dict(lr_mult=10.0))), **v2},

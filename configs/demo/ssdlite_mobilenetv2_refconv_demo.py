@@ -5,4 +5,4 @@ _base_ = './ssdlite_mobilenetv2_control_demo.py'
 
 custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
 default_hooks = dict(refconv=dict(type='RefConvHook'))
-model = dict(backbone=dict(conv_cfg=dict(type='RefConv', gain=1.0, kinds=['depthwise', 'grouped'])))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

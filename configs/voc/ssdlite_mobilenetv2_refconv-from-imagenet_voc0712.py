@@ -8,5 +8,4 @@ default_hooks = dict(
     refconv=dict(type='RefConvHook'),
     start=dict(type='RefConvStartHook', random_parts=['neck', 'bbox_head']),  # the task is learnt from there
 )
-# gain: without it the kernels move some thousand times as fast, which tears a trained net apart (docs/recipes.md).
-model = dict(backbone=dict(conv_cfg=dict(type='RefConv', gain=1.0, kinds=['depthwise', 'grouped'])))
+model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from ..errors import chain
+from ..openmmlab import prepare
 from ..version import __version__
 from .explain import explain
 
@@ -112,6 +114,9 @@ def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoR
     error's message is printed without a traceback. It is 130 after Ctrl-C.
     """
     run: Callable[[argparse.Namespace], int | None] = module.run
+    # mmengine imports it; its users can do nothing about it.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+    prepare()
     try:
         sys.exit(run(args) or 0)
     except (Exception, KeyboardInterrupt) as error:

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .. import errors
-from ..compat import unpickling_problem
+from ..openmmlab.compat import unpickling_problem
 from ..data.classes import why_empty
 from ..errors import DataError, chain
 

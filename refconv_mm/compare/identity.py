@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from ..checkpoint import read_checkpoint
-from ..versions import FORKS, distribution_version
+from ..openmmlab.versions import FORKS, distribution_version
 
 PACKAGE = Path(__file__).resolve().parents[1]
 RUN = 'compare/single_run.py'  # the module that trains, fuses and tests a run

@@ -8,8 +8,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..layer import RefConv2d
-from ..surgery import bare, named_refconvs
+from ..layers import RefConv2d
+from ..openmmlab.models import unwrapped
+from ..surgery import named_refconvs
 from .seeding import derived_seed
 
 METRICS = ('turned', 'identity', 'acnet', 'repvgg')
@@ -20,7 +21,7 @@ class OtherMetricHook(Hook):
     """Multiplies the gradients of refocused kernels by other matrices than those of the basis.
 
     - `'turned'`: the Gram matrix of each layer with its eigenvectors turned at random, the same eigenvalues; one draw
-      for each layer. Dense layers, whose slices have no matrix at hand, keep their own.
+      for each layer.
     - `'identity'`: plain training with weight decay to the basis in the place of zero (L2-SP).
     - `'acnet'`, `'repvgg'`: the fixed matrices that those re-parameterisations amount to while their branches are
       linear: a row and a column through the centre beside the kernel (arXiv 1908.03930), a 1x1 branch beside it
@@ -31,7 +32,7 @@ class OtherMetricHook(Hook):
         seed: of the random turns.
 
     Raises:
-        ValueError: an unknown metric; in `before_train`, a layer that trains no update.
+        ValueError: an unknown metric; in `before_train`, a layer that trains its map.
     """
 
     def __init__(self, metric: str, seed: int = 0) -> None:
@@ -40,22 +41,22 @@ class OtherMetricHook(Hook):
         self.metric, self.seed = metric, seed
 
     def before_train(self, runner: Runner) -> None:
-        for name, layer in named_refconvs(bare(runner.model)):
-            if layer.form != 'update':
-                raise ValueError(f"{name}: OtherMetricHook needs form='update', got {layer.form!r}")
-            if self.metric != 'turned':
-                layer.metric = branch_metric(layer, self.metric).to(layer.basis)
-            elif layer.metric is not None and layer.metric.ndim:
-                layer.metric = turned(layer.metric, derived_seed(self.seed, name))
+        for name, layer in named_refconvs(unwrapped(runner.model)):
+            if not layer.root.ndim:
+                raise ValueError(f'{name}: OtherMetricHook needs layers of the root form, this one trains its map')
+            if self.metric == 'turned':
+                layer.root = turned(layer.root, derived_seed(self.seed, name))
+            else:
+                layer.root = branch_metric(layer, self.metric).sqrt().expand_as(layer.root).to(layer.basis)
 
 
-def turned(gram: Tensor, seed: int) -> Tensor:
-    """Gram matrices `(G, P, P)` with the same eigenvalues and random eigenvectors."""
-    values = torch.linalg.eigvalsh(gram.double())
+def turned(root: Tensor, seed: int) -> Tensor:
+    """Symmetric roots `(G, P, P)` with the same eigenvalues and random eigenvectors."""
+    values = torch.linalg.eigvalsh(root.double())
     generator = torch.Generator().manual_seed(seed)
-    basis, triangle = torch.linalg.qr(torch.randn(gram.shape, generator=generator, dtype=torch.float64))
+    basis, triangle = torch.linalg.qr(torch.randn(root.shape, generator=generator, dtype=torch.float64))
     basis = basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]  # so that all rotations are equally likely
-    return (basis @ torch.diag_embed(values) @ basis.mT).to(gram)
+    return (basis @ torch.diag_embed(values) @ basis.mT).to(root)
 
 
 def branch_metric(layer: RefConv2d, metric: str) -> Tensor:

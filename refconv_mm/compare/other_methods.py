@@ -13,9 +13,10 @@ from mmengine.runner import Runner
 from mmengine.utils import get_object_from_string
 from torch import Tensor, nn
 
-from ..layer import RefConv2d
-from ..models import build_in_scope
-from ..surgery import bare, named_refconvs
+from ..layers import RefConv2d
+from ..openmmlab.models import build_in_scope
+from ..openmmlab.models import unwrapped
+from ..surgery import named_refconvs
 
 
 @MODELS.register_module(name='AttentionBackbone')
@@ -61,22 +62,14 @@ class FollowingBasisHook(Hook):
 
     Args:
         interval: steps between two of these moves.
-
-    Raises:
-        ValueError: in `before_train`, a layer that trains no update.
     """
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
 
-    def before_train(self, runner: Runner) -> None:
-        for name, layer in named_refconvs(bare(runner.model)):
-            if layer.form != 'update':
-                raise ValueError(f"{name}: FollowingBasisHook needs form='update', got {layer.form!r}")
-
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if self.every_n_train_iters(runner, self.interval):
-            for _, layer in named_refconvs(bare(runner.model)):
+            for _, layer in named_refconvs(unwrapped(runner.model)):
                 move_basis(layer)
 
 
@@ -84,5 +77,4 @@ class FollowingBasisHook(Hook):
 def move_basis(layer: RefConv2d) -> None:
     """Adds the update of a layer to its basis and starts it from zero; the kernel stays."""
     layer.basis.copy_(layer.weight)
-    layer.trained.zero_()
-    layer.refresh()
+    layer.restart()

@@ -46,6 +46,7 @@ def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
         row |= {key: result.get(key, '') for key in ('round', 'steps', 'seconds', 'total_seconds', 'trainable')}
         row |= {f'{split}/{name}': value for split, m in result['metrics'].items() for name, value in m.items()}
         row |= dict(train_loss=training_loss(result))
+        row |= {key: result.get(key, '') for key in ('max_norm', 'grad_norm', 'clipped')}
         row |= dict(order=result.get('data', {}).get('order', ''), folder=str(plan_runs.prepare(run).folder))
         rows.append(row)
     return rows

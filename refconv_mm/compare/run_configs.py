@@ -12,12 +12,15 @@ from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 from ..arguments import merge_options, open_config
-from ..config import is_refocused_config
+from ..layers.options import KINDS
+from ..openmmlab.config import is_refocused_config
 from .plan import Arm, Budget, Plan, Point, Task, find_file
 from .speed import set_speed
 
 # The seeds of later rounds are this far apart, so that no round uses the seed of another run.
 ROUND = 1_000_000
+# What `refocus=dict()` in a plan means: the paper's speed and layers, since a plan replicates the paper.
+PAPER = dict(gain=None, kinds=list(KINDS))
 # Settings that a runner takes even if the config does not have them.
 _RUNNER = set(Runner.__init__.__annotations__) | {'param_scheduler', 'custom_imports', 'find_unused_parameters'}
 
@@ -83,6 +86,7 @@ def _refocus(cfg: Config, options: Mapping[str, Any], where: str) -> None:
         raise ValueError(f'{where}: the config is refocused already; name the control config and let the arm refocus')
     if 'backbone' not in cfg.model:
         raise ValueError(f'{where}: the model of the config has no backbone; refocus it by changes of the config')
+    options = {**PAPER, **options}
     cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone, **options)
 
 

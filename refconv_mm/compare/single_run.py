@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
-from .. import compat
+from ..openmmlab import compat
 from ..checkpoint import as_plain, read_checkpoint, write_checkpoint
-from ..config import plain_config, without_run
+from ..openmmlab.config import plain_config, without_run
 from ..curves import read_curve
 from ..errors import BusyError, DivergedError
 from ..files import read_json, write_json, write_text
@@ -107,9 +109,19 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
         steps=runner.iter,
         seconds=runner.message_hub.get_info(SECONDS),
         trainable=trainable(runner.model),
+        **clipping(runner),
         data=seen_data(runner),
         curve=read_curve(folder / 'train'),
     )
+
+
+def clipping(runner: Runner) -> dict[str, float]:
+    """The limit of a training's gradient norm, the median norm, and the share of steps in which it was clipped."""
+    limit = (runner.optim_wrapper.clip_grad_kwargs or {}).get('max_norm')
+    if limit is None:
+        return {}
+    norms = runner.message_hub.get_scalar('train/grad_norm').data[0]
+    return dict(max_norm=limit, grad_norm=float(np.median(norms)), clipped=float(np.mean(norms > limit)))
 
 
 def fuse_run(cfg: Config, folder: Path) -> None:

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import DivergedError
-from ..surgery import bare
+from ..openmmlab.models import unwrapped
 
 ACTIONS = ('stop', 'skip')
 MOST_SKIPPED = 20  # steps in a row
@@ -52,7 +52,7 @@ class FiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.runner, self.losses, self.skipped = runner, '', 0
-        self.handle = bare(runner.model).register_forward_hook(self._after_forward)
+        self.handle = unwrapped(runner.model).register_forward_hook(self._after_forward)
         for wrapper in optim_wrappers(runner):
             wrapper.step = self._guarded(wrapper, wrapper.step)
 
@@ -91,7 +91,7 @@ class FiniteHook(Hook):
         scaler = getattr(wrapper, 'loss_scaler', None)  # mixed precision: it skips steps that overflow by itself
 
         def guarded(**options: Any) -> None:
-            model = bare(self.runner.model)
+            model = unwrapped(self.runner.model)
             limit = self.limit * (scaler.get_scale() if scaler is not None else 1)
             grads = ((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
             bad = [(name, value) for name, value in largest(grads) if not value <= limit]

@@ -8,18 +8,20 @@ from pathlib import Path
 import torch
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import EMAHook, Hook
-from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
-from .. import compat
 from ..checkpoint import fuse_checkpoint, write_fused
-from ..conv_types import pad_as_replaced
-from ..layer import RefConv2d
-from ..surgery import Report, bare, layer_row, named_refconvs, trainable, trained_bytes
-from ..targets import count_reasons, named_convs, note_on, why_not
+from ..layers import RefConv2d, RefConvOptions
+from ..openmmlab import prepare
+from ..openmmlab.layers import check_padding
+from ..openmmlab.models import unwrapped
+from ..states import check_updates_are_taken
+from ..surgery import Report, named_refconvs, trainable
+from ..surgery.report import Row
+from ..surgery.selection import count_reasons, hint_on_dense, named_convs, note_on, why_not
 from ..turning import turned_so_far
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
@@ -54,13 +56,14 @@ class RefConvHook(Hook):
         self.fuse_after_train = fuse_after_train
 
     def before_run(self, runner: Runner) -> None:
-        compat.apply()
+        prepare()
         add_guards(runner)
-        if changed := pad_as_replaced(bare(runner.model)):
-            runner.logger.info(
-                f'RefConvHook: {len(changed)} layers (first: {changed[0]}) pad as Conv2dAdaptivePadding, which '
-                'conv_cfg replaces in this backbone'
-            )
+        check_padding(unwrapped(runner.model))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuses a checkpoint with updates that no layer of the model takes; mmengine would load the bases alone."""
+        source = getattr(runner, '_load_from', None) or 'the checkpoint'
+        check_updates_are_taken(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), str(source))
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -70,17 +73,15 @@ class RefConvHook(Hook):
         Raises:
             ValueError: lists every layer with a fault.
         """
-        model = bare(runner.model)
+        model = unwrapped(runner.model)
         model.train()  # backbones freeze their stages here; the training loop calls it again
         layers = named_refconvs(model)
         if not layers:
-            if ordinary := training_report(model).skipped:
-                reasons = count_reasons(ordinary)
-                raise ValueError(f'RefConvHook: each RefConv layer of the model is an ordinary convolution: {reasons}')
+            reasons = {name: why_not(conv, RefConvOptions()) or '' for name, (conv, _) in named_convs(model).items()}
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Does the backbone use conv_cfg, and does it have kernels '
-                "of at least map_k? type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove "
-                'the hook for a plain run.)'
+                'RefConvHook: the model has no RefConv layer. Is conv_cfg in the config, and does the backbone take it? '
+                "type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove the hook for a plain "
+                f'run.) The convolutions: {count_reasons(reasons)}{hint_on_dense(reasons)}'
             )
         known = {id(p) for group in _param_groups(runner) for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
@@ -89,11 +90,9 @@ class RefConvHook(Hook):
             # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
-        means = dict.fromkeys(what_optimizer_means(wrapper, layers) for wrapper in optim_wrappers(runner))
-        report.note = '; '.join(filter(None, [report.note, *means]))
         runner.logger.info(
             f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
-            f'({report.params_before:,} in a plain run); {report.note}'
+            f'({report.params_before:,} in a plain run)'
         )
         runner.logger.info(f'The layers that RefConvHook checked:\n{report}')
 
@@ -106,7 +105,7 @@ class RefConvHook(Hook):
             )
             return
         hook = ema_hook(runner)
-        model = bare(runner.model) if hook is None else hook.ema_model.module
+        model = unwrapped(runner.model) if hook is None else hook.ema_model.module
         weights = 'trained' if hook is None else 'averaged (EMA)'
         meta = dict(
             epoch=runner.epoch,
@@ -132,7 +131,7 @@ class RefConvHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'validates')
-        degrees = turned_so_far(bare(runner.model))
+        degrees = turned_so_far(unwrapped(runner.model))
         if degrees is not None:
             # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
             runner.message_hub.update_scalar(TURNED, degrees)
@@ -153,7 +152,7 @@ def add_guards(runner: Runner) -> None:
 
 def _before_evaluation(runner: Runner, what: str) -> None:
     """Logs the evaluated weights; refuses kernels with an untrained random start."""
-    layers = named_refconvs(bare(runner.model))
+    layers = named_refconvs(unwrapped(runner.model))
     untrained = [name for name, layer in layers if stands_at_random(layer)]
     if untrained and runner.iter == 0:
         raise ValueError(
@@ -170,7 +169,7 @@ def _before_evaluation(runner: Runner, what: str) -> None:
 
 def stands_at_random(layer: RefConv2d) -> bool:
     """Whether a layer's update is a random start that was neither trained nor loaded."""
-    return layer.options.start.random and layer.trained_source == 'start'
+    return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
 
 
 def ema_hook(runner: Runner) -> EMAHook | None:
@@ -181,7 +180,7 @@ def ema_hook(runner: Runner) -> EMAHook | None:
 def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
     """The faults of a layer that is to be trained; `known` has the ids of the optimizer's parameters."""
     problems = []
-    if layer.basis_source == 'random':
+    if layer.source in (None, 'random', 'copied'):
         problems.append(
             f'{name}: the basis was never loaded and is random; start from a checkpoint (--init, load_from or a '
             f'Pretrained init_cfg) that has the key {name}.weight in this shape'
@@ -205,46 +204,17 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
 
 
 def training_report(model: nn.Module) -> Report:
-    """The report of a refocused model, compared with plain fine-tuning of the same layers."""
-    report = Report('RefConv', note=note_on(model))
-    for name, (conv, _) in named_convs(model).items():
-        if isinstance(conv, RefConv2d) and not conv.is_refocused:
-            report.skipped[name] = why_not(conv) or ''
-    report.params_after, report.bytes_after = trainable(model), trained_bytes(model)
-    plain_params, plain_bytes = report.params_after, report.bytes_after
+    """Makes the report of a refocused model, compared with plain fine-tuning of the same layers."""
+    report = Report('RefConv', note=note_on(model), params_after=trainable(model))
+    report.params_before = report.params_after
     for name, layer in named_refconvs(model):
-        trains = layer.trained.requires_grad
-        bias = layer.bias.numel() if layer.bias is not None and layer.bias.requires_grad else 0
-        before = layer.basis.numel() * trains + bias
-        row = layer_row(name, layer, before, trainable(layer))
-        row.note = f'basis: {layer.basis_source}' + ('' if trains else ', frozen')
+        after = trainable(layer)
+        before = after + (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
+        row = Row.of(name, layer, layer.trained_name, before, after)
+        row.note = f'basis: {layer.source}' + ('' if layer.trained.requires_grad else ', frozen')
         report.rows.append(row)
-        plain_params += row.before - row.after
-        plain_bytes += 3 * layer.basis.element_size() * (row.before - row.after)
-    report.params_before, report.bytes_before = plain_params, plain_bytes
+        report.params_before += before - after
     return report
-
-
-# Their step is linear in gradients and parameters and the same for each element: for the map as for the update.
-_LINEAR = (torch.optim.SGD, torch.optim.ASGD)
-
-
-def what_optimizer_means(wrapper: OptimWrapper, layers: list[tuple[str, RefConv2d]]) -> str:
-    """Whether the update form equals the released layer's training under an optimizer, in a sentence.
-
-    It does if a step is a linear function of gradients and parameters.
-    """
-    if not any(layer.form == 'update' for _, layer in layers):
-        return "all layers train explicit maps: the released layer's training, under any optimizer"
-    name = type(wrapper.optimizer).__name__
-    if not isinstance(wrapper.optimizer, _LINEAR):
-        return (
-            f"{name} scales each element separately, so the update form differs from the released layer's training; "
-            "form='explicit' equals it"
-        )
-    if wrapper.clip_grad_kwargs:
-        return f"{name} with clipped gradients: clipped steps differ from the released layer's"
-    return f"{name}: the update form is the released layer's training"
 
 
 def _param_groups(runner: Runner) -> list[dict]:

@@ -12,9 +12,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from ..layer import RefConv2d
-from ..surgery import bare, named_refconvs
-from ..targets import as_patterns
+from ..layers import RefConv2d
+from ..openmmlab.models import unwrapped
+from ..surgery import named_refconvs
+from ..surgery.selection import as_patterns
 
 
 @dataclass
@@ -63,7 +64,7 @@ class StartHook(Hook):
         self.handles = [
             # The public method is in torch 2.5 and newer.
             module._register_load_state_dict_pre_hook(self._note(pretrained), with_module=True)
-            for module, pretrained in _with_pretrained(bare(runner.model), None)
+            for module, pretrained in _with_pretrained(unwrapped(runner.model), None)
         ]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -79,16 +80,16 @@ class StartHook(Hook):
         """
         for handle in self.handles:
             handle.remove()
-        model = bare(runner.model)
+        model = unwrapped(runner.model)
         if any(parameter.device.type != 'cpu' for parameter in model.parameters()):
-            from ..gpu_ops import check_ops  # imports torchvision and all ops of mmcv
+            from ..openmmlab.gpu_ops import check_ops  # imports torchvision and all ops of mmcv
 
             check_ops(model)
         parts = [self._part(name, child) for name, child in model.named_children()]
         parts = [part for part in parts if part.sources or part.left]
         runner.logger.info('refconv_mm: this run starts from\n' + '\n'.join(f'  {part}' for part in parts))
         check_class_count(model, getattr(runner.train_dataloader, 'dataset', None))
-        if not any(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(model)):
+        if not any(layer.source in ('plain checkpoint', 'refocused checkpoint') for _, layer in named_refconvs(model)):
             return
         bare_parts = [part.name for part in parts if not part.sources and not self._may_be_random(part.name)]
         if bare_parts:
@@ -115,7 +116,7 @@ class StartHook(Hook):
         for inner, child in module.named_modules():
             for own in _own(child):
                 source = self.filled.get((id(child), own))
-                if source is None and isinstance(child, RefConv2d) and child.basis_source == 'model':
+                if source is None and isinstance(child, RefConv2d) and child.source == 'model':
                     source = 'the model that was refocused'
                 if source is None:
                     part.left.append('.'.join(filter(None, [name, inner, own])))
@@ -126,7 +127,7 @@ class StartHook(Hook):
 
 def _own(module: nn.Module) -> dict[str, Tensor]:
     """A module's own parameters by their keys; of a refocused layer the basis, since its update may start anew."""
-    if isinstance(module, RefConv2d) and module.is_refocused:
+    if isinstance(module, RefConv2d):
         bias = {} if module.bias is None else {'bias': module.bias}
         return {'weight': module.basis, **bias}
     return dict(module.named_parameters(recurse=False))

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..checkpoint import read_checkpoint
 from ..files import write_whole
-from ..models import load_whole
+from ..layers.options import KINDS
+from ..openmmlab.models import load_whole
 from ..surgery import fuse, named_refconvs, refocus
-from ..targets import named_convs
+from ..surgery.selection import named_convs
 from ..verify import compare_models, random_input, tensors_of
 from .families import Subject
 
@@ -58,7 +59,7 @@ def check_model(library: str, name: str) -> dict[str, Any]:
     row['found'] = len(named_convs(plain))
     refocused = copy.deepcopy(plain)
     try:
-        report = refocus(refocused, gain=1.0)
+        report = refocus(refocused, kinds=KINDS)
     except ValueError as error:
         return {**row, 'refocused': 0, 'result': f'nothing to refocus: {str(error).partition("reasons: ")[2] or error}'}
     row |= dict(refocused=len(report.rows), left=Counter(report.skipped.values()), note=report.note)
@@ -146,9 +147,9 @@ def _reach(subject: Subject, plain: nn.Module) -> str:
     if own := config.get('conv_cfg'):
         return f'has its own: {own["type"]}'
     backbone = plain.backbone
-    whole = len(refocus(nn.ModuleList([copy.deepcopy(backbone)]), dry_run=True).rows)
+    whole = len(refocus(nn.ModuleList([copy.deepcopy(backbone)]), kinds=KINDS, dry_run=True).rows)
     try:
-        reached = subject.build_backbone(conv_cfg=dict(type='RefConv'))
+        reached = subject.build_backbone(conv_cfg=dict(type='RefConv', kinds=list(KINDS)))
     except TypeError as error:
         if "unexpected keyword argument 'conv_cfg'" in str(error):
             return 'not taken'

@@ -14,7 +14,7 @@ from mmcv.cnn.bricks.conv_ws import ConvAWS2d
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..models import build_model
+from ..openmmlab.models import build_model
 from ..verify import example_input
 
 OPENMMLAB = ('mmpretrain', 'mmdet', 'mmseg')

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..verify import LAYER_TOLERANCE, MODEL_TOLERANCE
-from ..versions import installed
+from ..openmmlab.versions import installed
 from .families import LIBRARIES
 
 _HEAD = """# Models

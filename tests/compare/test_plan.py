@@ -7,7 +7,7 @@ from mmengine.config import Config
 from refconv_mm.compare.plan_file import read_plan
 from refconv_mm.compare.run_configs import arm_config
 from refconv_mm.compare.speed import gram_diagonals
-from refconv_mm.config import is_refocused_config
+from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.functional import geometry, gram_matrices
 
 from ..conftest import ROOT

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from refconv_mm.commands.explain import explain
-from refconv_mm.config import drop_pretrained
+from refconv_mm.openmmlab.config import drop_pretrained
 
 from ..conftest import detector, random_checkpoint, run, segmenter
 from .inputs import call, command

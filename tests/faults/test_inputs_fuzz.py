@@ -21,7 +21,7 @@ from torch import nn
 from refconv_mm import RefConv2d, RefConvOptions, commands, fuse, refocus
 from refconv_mm.analysis.driver import NAMES
 from refconv_mm.arguments import positive
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 
 from ..conftest import ROOT
 

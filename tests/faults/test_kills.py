@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.versions import distribution_version
+from refconv_mm.openmmlab.versions import distribution_version
 
 from .conftest import STEPS
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from refconv_mm import fuse, refocus
 from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.models import build_model
+from refconv_mm.openmmlab.models import build_model
 
 from .processes import Forked
 

@@ -18,10 +18,10 @@ from refconv_mm.checkpoint import read_checkpoint
 from refconv_mm.errors import DivergedError
 from refconv_mm.hooks import FiniteHook, StartHook
 from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
-from refconv_mm.models import build_model, load_whole
+from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.run_settings import set_init, set_resume
 from refconv_mm.runners import build_runner
-from refconv_mm.stored import is_refocused_state
+from refconv_mm.states import is_refocused_state
 from refconv_mm.surgery import named_refconvs
 
 from ..conftest import detector, random_checkpoint, segmenter

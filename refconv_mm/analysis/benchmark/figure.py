@@ -15,7 +15,7 @@ from ..common.look import finish, save
 from ..common.text import MIB
 from .report import FORMS
 
-COLOURS = dict(plain='#444444', explicit='#d95f02', update='#1b6ca8', refocused='#7570b3')
+COLOURS = dict(plain='#444444', released='#d95f02', refocused='#1b6ca8')
 COLOURS |= dict(fused='#1b9e77', folded='#66a61e')
 
 
@@ -68,7 +68,7 @@ def _draw_growth(rows: list[dict[str, Any]]) -> Figure:
     columns = [('parameters', 1, 'trainable parameters'), ('peak_bytes', MIB, 'peak of a step, MiB'),
                ('seconds', 1e-3, 'training step, ms')]  # fmt: skip
     for axis, (key, unit, label) in zip(axes, columns, strict=True):
-        for form, style in (('plain', 's--'), ('explicit', 'o-'), ('update', '^-')):
+        for form, style in (('plain', 's--'), ('released', 'o-'), ('refocused', '^-')):
             line = [row for row in rows if row['form'] == form]
             x, y = [row['channels'] for row in line], [row[key] / unit for row in line]
             axis.loglog(x, y, style, color=COLOURS[form], label=form, markersize=5, fillstyle='none')

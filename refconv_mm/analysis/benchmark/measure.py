@@ -19,23 +19,25 @@ from ...checkpoint import build_model, fuse_checkpoint, load_whole, read_checkpo
 from ...distributed import gradient_bytes
 from ...onnx_graph import make_graph
 from ...onnx_model import INPUT, open_session
+from ...layers.options import KINDS
 from ...surgery import fuse, named_refconvs, refocus, trainable
 from ..common import made
+from .released_layer import with_released_layers
 from ..common.costs import alternate, machine, peak_bytes, rounds_for
 
 SPARE = 8  # GiB of memory that the growing layer must leave free
 
 
-def refocused(model: nn.Module, form: Any = 'update') -> nn.Module:
-    """A copy with a refocused backbone (the whole model, where it has none of that name)."""
+def refocused(model: nn.Module) -> nn.Module:
+    """A copy with a refocused backbone (the whole model, where it has none of that name); all kinds of layers."""
     model = copy.deepcopy(model)
-    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', form=form)
+    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', kinds=KINDS)
     return model
 
 
 def variants(plain: nn.Module) -> dict[str, nn.Module]:
-    """`plain`, `explicit` (the released layer) and `update`."""
-    return dict(plain=plain, explicit=refocused(plain, form='explicit'), update=refocused(plain))
+    """`plain`, `released` (the map trains) and `refocused`."""
+    return dict(plain=plain, released=with_released_layers(refocused(plain)), refocused=refocused(plain))
 
 
 def deployable(plain: nn.Module) -> dict[str, nn.Module]:
@@ -136,20 +138,20 @@ def grow(channels: list[int], size: int = 14, batch: int = 1, seconds: float = 5
     """One depthwise 3x3 layer, wider and wider, in each form; each width is timed for about `seconds`.
 
     Yields:
-        One row a width and form; the explicit form is left out where memory would not suffice.
+        One row a width and form; the released layer is left out where memory would not suffice.
     """
     for width in channels:
         plain = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False))
         data = made.Batch(torch.randn(batch, width, size, size), [])
         trainers = {'plain': made.Trainer(plain, data)}
-        for form in ('explicit', 'update'):
+        for form in ('released', 'refocused'):
             # Map, gradient, momentum; oneDNN's copy; and the copy that the count of allocations trains.
             need = 7 * width * width * 9 * 4 / 2**30
-            if form == 'update' or need + SPARE < memory():
-                model = copy.deepcopy(plain)
-                refocus(model, form=form)
+            if form == 'refocused' or need + SPARE < memory():
+                model = refocused(plain)
+                model = with_released_layers(model) if form == 'released' else model
                 trainers[form] = made.Trainer(model, data)
-        rounds = rounds_for(trainers['explicit' if 'explicit' in trainers else 'plain'], len(trainers), seconds, 3, 21)
+        rounds = rounds_for(trainers['released' if 'released' in trainers else 'plain'], len(trainers), seconds, 3, 21)
         times = alternate(trainers, rounds, warm_up=1)
         for form in list(trainers):
             trainer = trainers.pop(form)  # the next one's count needs the room

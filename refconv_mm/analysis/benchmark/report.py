@@ -11,7 +11,7 @@ from ...console import table
 from ..common.costs import median_ms
 from ..common.text import MIB, quartiles
 
-FORMS = ('explicit', 'update')
+FORMS = ('released', 'refocused')
 
 
 def ratio_table(cases: list[dict[str, Any]], part: str, names: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def size_table(cases: list[dict[str, Any]]) -> str:
     """Parameters, optimizer state, checkpoint and gradient bytes, which no batch size changes."""
     rows = []
     for case in {case['model']: case for case in cases}.values():
-        for name in ('plain', 'explicit', 'update'):
+        for name in ('plain', 'released', 'refocused'):
             part = case['training'][name]
             sizes = (f'{part[key] / MIB:.2f}' for key in ('optimizer_bytes', 'gradient_bytes', 'checkpoint_bytes'))
             rows.append((case['model'], name, f'{part["parameters"]:,}', *sizes))

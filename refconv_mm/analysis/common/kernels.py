@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ...arguments import open_config
 from ...checkpoint import as_plain, choose_weights, is_refocused_state, read_checkpoint
-from ...config import is_refocused_config
-from ...stored import layer_of
+from ...openmmlab.config import is_refocused_config
+from ...states import layer_of
 from .layers import settings_of
 from .text import some
 from .weights import names_of

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from ... import functional as RF
 from ...checkpoint import build_model
 from ...surgery import named_refconvs
+
+
+class Geometry(NamedTuple):
+    """A kernel's `n` slices of `P` positions in `G` groups of `g` (width), under a map of side `m`."""
+
+    slices: int
+    groups: int
+    width: int
+    positions: int
+    map_k: int
 
 
 def shape_kind(kernel: Tensor) -> str:
@@ -50,13 +61,14 @@ def settings_of(cfg: Config | None) -> dict[str, tuple[int, int, float | None]]:
 
 def layer_settings(
     kernel: Tensor, known: tuple[int, int, float | None] | None, map_k: int
-) -> tuple[RF.Geometry, float | None]:
+) -> tuple[Geometry, float | None]:
     """Geometry and gain of a layer; guessed from the shape where no config knows it: depthwise or dense."""
     groups, side, gain = known or (len(kernel) if kernel.shape[1] == 1 else 1, map_k, None)
     if known is None:
         longer = max(kernel.shape[2:])
         side = min(side, longer - (longer + 1) % 2)  # the largest odd side that fits
-    return RF.geometry(kernel.shape, groups, side), gain
+    slices = len(kernel) * kernel.shape[1]
+    return Geometry(slices, slices // groups, groups, kernel[0, 0].numel(), side), gain
 
 
 def without_scaling(before: Tensor, after: Tensor) -> tuple[Tensor, float, float]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...arguments import open_config
 from ...checkpoint import build_model
-from ...surgery import bare
+from ...openmmlab.models import unwrapped
 
 
 def find_config(config: str, folder: Path) -> Config:
@@ -94,7 +94,7 @@ class Trainer:
     def backward(self, model: nn.Module | None = None) -> None:
         """Forward and backward, through `model` if it wraps the trainer's own."""
         model = model or self.model
-        inner = bare(model)
+        inner = unwrapped(model)
         if hasattr(inner, 'parse_losses'):
             loss, _ = inner.parse_losses(model(self.batch.inputs, self.batch.samples, mode='loss'))
         else:

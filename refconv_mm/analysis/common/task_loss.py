@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...checkpoint import build_model, load_whole
-from ...config import is_refocused_config, plain_config
+from ...openmmlab.config import is_refocused_config, plain_config
 from .weights import content_hash
 
 MODES = ('eval', 'batch')

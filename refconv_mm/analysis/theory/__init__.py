@@ -9,7 +9,7 @@ Without --config every layer larger than 1x1 is taken for depthwise or dense by 
 
 from dataclasses import dataclass
 
-from ...functional import check_map_k
+from ...layers import RefConvOptions
 from ..common.options import Analysis, option
 
 
@@ -23,7 +23,7 @@ class TheoryOptions:
     config: str | None = None
 
     def __post_init__(self) -> None:
-        check_map_k(self.map_k)
+        RefConvOptions(map_k=self.map_k)
         if self.max_groups < 1:
             raise ValueError(f'--max-groups must be at least 1, got {self.max_groups}')
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import functional as RF
 from ...arguments import open_config
+from ...layers.transformation import gain_scale, gram_matrices
 from ...turning import turned
 from ..common.errors import mean_and_error
 from ..common.kernels import KernelSet
-from ..common.layers import describe, layer_settings, sample, settings_of, without_scaling
+from ..common.layers import Geometry, describe, layer_settings, sample, settings_of, without_scaling
 from ..common.text import some
 from . import TheoryOptions
 
@@ -47,7 +47,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return (ranks[0] * ranks[1]).sum(-1) / (ranks[0].norm(dim=-1) * ranks[1].norm(dim=-1))
 
 
-def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -> tuple[list[Tensor], RF.Geometry]:
+def sampled(kernels: Sequence[Tensor], geo: Geometry, most: int, seed: int) -> tuple[list[Tensor], Geometry]:
     """The same groups of each kernel, at most `most` of them: a dense layer has as many groups as slices.
 
     Returns:
@@ -59,19 +59,19 @@ def sampled(kernels: Sequence[Tensor], geo: RF.Geometry, most: int, seed: int) -
     return flat, geo._replace(slices=len(chosen) * geo.width, groups=len(chosen))
 
 
-def gram_spectrum(basis: Tensor, geo: RF.Geometry, factor: float = 1.0) -> dict[str, Any]:
+def gram_spectrum(basis: Tensor, geo: Geometry, factor: float = 1.0) -> dict[str, Any]:
     """What the Gram matrices of a layer say before any training.
 
     Args:
         basis: `(O, I/g, KH, KW)`, not all zero.
-        factor: on the matrices (:func:`refconv_mm.functional.gain_factor`).
+        factor: on the matrices (of the gain).
 
     Returns:
         `mean_diagonal`, the speed against plain training at the same learning rate; `diagonal`, `(KH, KW)`, relative
         to its mean; `values`, the eigenvalues' shares, largest first; `condition`, the largest over the smallest (None
         where that is none). Means over groups.
     """
-    matrix = RF.gram_matrices(basis, geo)
+    matrix = gram_matrices(basis, geo.width, geo.map_k)
     matrix = matrix[matrix.diagonal(dim1=1, dim2=2).sum(1) > 0]
     diagonal = matrix.diagonal(dim1=1, dim2=2)
     values = torch.linalg.eigvalsh(matrix).flip(1).clamp(min=0)
@@ -86,7 +86,7 @@ def gram_spectrum(basis: Tensor, geo: RF.Geometry, factor: float = 1.0) -> dict[
     )
 
 
-def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | None:
+def predict(before: Tensor, after: Tensor, geo: Geometry) -> dict[str, Any] | None:
     """How well the Gram matrices of `before` predict `after - before`.
 
     Args:
@@ -102,7 +102,7 @@ def predict(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] |
     shape = (geo.groups, geo.width, geo.positions)
     start, end = before.detach().double(), after.detach().double()
     update = (end - start).reshape(shape)
-    matrix = RF.gram_matrices(start, geo)
+    matrix = gram_matrices(start, geo.width, geo.map_k)
     live = (update.square().sum((1, 2)) > 0) & (matrix.diagonal(dim1=1, dim2=2).sum(1) > 0)
     if not live.any():
         return None
@@ -179,7 +179,7 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
         if (known and layer not in known) or not kernel.any():
             continue
         geo, gain = layer_settings(kernel, known.get(layer), options.map_k)
-        factor = RF.gain_factor(kernel, geo, gain)
+        factor = gain_scale(kernel, geo.width, geo.map_k, gain) ** 2
         flat, part = sampled([each.kernels[layer] for each in sets], geo, options.max_groups, options.seed)
         size = 'x'.join(map(str, kernel.shape[2:]))
         row: dict[str, Any] = dict(layer=layer, kernel=describe(kernel), size=size, groups=geo.groups)
@@ -200,7 +200,7 @@ def measure(sets: Sequence[KernelSet], options: TheoryOptions) -> dict[str, Any]
     )  # fmt: skip
 
 
-def _both(before: Tensor, after: Tensor, geo: RF.Geometry) -> dict[str, Any] | None:
+def _both(before: Tensor, after: Tensor, geo: Geometry) -> dict[str, Any] | None:
     """The prediction of an update, and under `rest` that of it without its `scaling` of the whole layer."""
     whole = predict(before, after, geo)
     if whole is None:

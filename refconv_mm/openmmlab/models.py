@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from . import compat
 from .config import drop_pretrained
-from .conv_types import pad_as_replaced
-from .errors import CheckpointError
-from .surgery import bare
+from .layers import check_padding
+from ..errors import CheckpointError
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Returns the model inside a wrapper such as DDP."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -26,8 +31,8 @@ def build_model(cfg: Config) -> nn.Module:
         model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     drop_pretrained(model_cfg)
     model = MODELS.build(model_cfg)
-    pad_as_replaced(model)
-    compat.apply()
+    check_padding(model)
+    compat.prepare()
     model.eval()  # OpenMMLab's backbones return nothing here
     return model
 
@@ -41,7 +46,7 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> No
     Raises:
         CheckpointError: the state dict belongs to another model; the message lists the keys that do not fit.
     """
-    model, state = bare(model), copy.copy(state_dict)
+    model, state = unwrapped(model), copy.copy(state_dict)
     own = model.state_dict()
     for key in own:
         if key.endswith('num_batches_tracked') and key not in state:  # absent from converted weights; unused

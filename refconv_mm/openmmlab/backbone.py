@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
 
+from ..layers import RefConvOptions
+from ..surgery import named_refconvs, refocus
+from ..surgery.selection import as_patterns
 from .models import build_in_scope
-from .options import RefConvOptions
-from .surgery import named_refconvs, refocus
-from .targets import as_patterns
 
 
 @MODELS.register_module(name='RefocusedBackbone')
@@ -41,8 +42,28 @@ def build_refocused_backbone(
         raise TypeError(f"backbone must be a config dict with a 'type', got {backbone!r}")
     RefConvOptions.of(options)
     as_patterns('include', include), as_patterns('exclude', exclude)
-    model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
+    with _loaded_modules() as loaded:
+        model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
     refocus(model, include, exclude, **options)
     for _, layer in named_refconvs(model):
-        layer.basis_source = 'random'  # no checkpoint is loaded yet; RefConvHook checks this before training
+        if layer not in loaded:  # a checkpoint comes later; RefConvHook checks this before training
+            layer.source = None
     return model
+
+
+@contextmanager
+def _loaded_modules() -> Iterator[set[nn.Module]]:
+    """Collects the modules that load a state dict in a block: timm's constructors do, with `pretrained=True`."""
+    loaded: set[nn.Module] = set()
+    original = nn.Module._load_from_state_dict
+
+    def load(self: nn.Module, state_dict: Any, prefix: str, *args: Any) -> None:
+        if prefix + 'weight' in state_dict:
+            loaded.add(self)
+        original(self, state_dict, prefix, *args)
+
+    nn.Module._load_from_state_dict = load  # type: ignore[assignment]
+    try:
+        yield loaded
+    finally:
+        nn.Module._load_from_state_dict = original  # type: ignore[method-assign]

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import fields
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
 
-from .conv_types import pads_by_default
-from .options import RefConvOptions
+from ..surgery.conv_types import PLAIN_NAMES, plain_conv_cfg, type_name
 
-# The plain type that replaces each RefConv layer; None is mmcv's default, nn.Conv2d.
-LAYER = {
-    'RefConv': None,
-    'RefConv2d': None,
-    'RefConvAdaptivePadding': 'Conv2dAdaptivePadding',
-    'RefConv2dAdaptivePadding': 'Conv2dAdaptivePadding',
-}
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOKS = ('RefConvHook', 'RefConvStartHook', 'RefConvFiniteHook')
 # Imports that plain configs keep, for types that those of configs/cifar10 and configs/own name.
@@ -29,7 +19,6 @@ PLAIN_TOO = (
     'refconv_mm.data.layouts',
     'refconv_mm.compare',  # of version 0.1
 )
-_OPTIONS = [field.name for field in fields(RefConvOptions)]
 
 
 def is_refocused_config(cfg: Config | dict) -> bool:
@@ -41,8 +30,7 @@ def plain_config(cfg: Config) -> Config:
     """The config of the fused model. It does not name refconv_mm, so it runs where that is not installed.
 
     Every `conv_cfg=dict(type='RefConv')` becomes None: without the key, a default could apply that the layer never
-    had. EfficientNet's becomes its default, as which the layers pad (:func:`conv_types.pad_as_replaced`).
-    `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
+    had. `RefConvAdaptivePadding` becomes `Conv2dAdaptivePadding`. `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
 
     Args:
         cfg: any config; it is not changed.
@@ -51,11 +39,11 @@ def plain_config(cfg: Config) -> Config:
         A new config.
     """
     new = copy.deepcopy(cfg._cfg_dict.to_dict())
-    new = _plain({key: value for key, value in new.items() if not _imported(key, value)}, cfg.get('default_scope'))
-    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if _name(hook) not in HOOKS]):
+    new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
+    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if type_name(hook) not in HOOKS]):
         new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
-        new['default_hooks'] = {name: hook for name, hook in hooks.items() if _name(hook) not in HOOKS}
+        new['default_hooks'] = {name: hook for name, hook in hooks.items() if type_name(hook) not in HOOKS}
     imports = new.get('custom_imports')
     if imports:
         names = imports['imports']
@@ -73,11 +61,13 @@ def drop_pretrained(node: Any) -> None:
     if isinstance(node, dict):
         if node.get('pretrained'):
             node['pretrained'] = False if node['pretrained'] is True else None
+        if node.get('checkpoint_path'):  # of timm's models
+            node['checkpoint_path'] = ''
         init = node.get('init_cfg')
-        if _name(init) in ('Pretrained', 'PretrainedInit'):
+        if type_name(init) in ('Pretrained', 'PretrainedInit'):
             node['init_cfg'] = None
         elif isinstance(init, list | tuple):
-            node['init_cfg'] = [item for item in init if _name(item) not in ('Pretrained', 'PretrainedInit')]
+            node['init_cfg'] = [item for item in init if type_name(item) not in ('Pretrained', 'PretrainedInit')]
         for value in node.values():
             drop_pretrained(value)
     elif isinstance(node, list | tuple):
@@ -103,42 +93,24 @@ def _imported(key: str, value: Any) -> bool:
     return inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value)
 
 
-def _name(cfg: Any) -> str:
-    """The type in a config dict without its scope; '' if there is none."""
-    type_ = cfg.get('type', '') if isinstance(cfg, dict | ConfigDict) else ''
-    return (type_ if isinstance(type_, str) else getattr(type_, '__name__', str(type_))).rpartition('.')[2]
-
-
 def _mentions(node: Any) -> bool:
-    if _name(node) in (*LAYER, *BUILDER):
+    if type_name(node) in (*PLAIN_NAMES, *BUILDER):
         return True
     if isinstance(node, dict | ConfigDict):
         return any(_mentions(value) for value in node.values())
     return isinstance(node, list | tuple) and any(_mentions(value) for value in node)
 
 
-def _plain(node: Any, scope: str | None) -> Any:
+def _plain(node: Any) -> Any:
     if isinstance(node, list | tuple):
-        return type(node)(_plain(value, scope) for value in node)
+        return type(node)(_plain(value) for value in node)
     if inspect.isclass(node) or inspect.isfunction(node):
         return f'{node.__module__}.{node.__qualname__}'  # new-style configs; a file can only hold the name
     if not isinstance(node, dict):
         return node
-    if _name(node) in BUILDER:
+    if type_name(node) in BUILDER:
         extra = {key: node[key] for key in ('pretrained', 'init_cfg') if node.get(key) is not None}
-        return _plain({**node['backbone'], **extra}, scope)
-    if _name(node) in LAYER:
-        rest = {key: _plain(value, scope) for key, value in node.items() if key not in [*_OPTIONS, 'type']}
-        plain = LAYER[_name(node)]
-        return {'type': plain or 'Conv2d', **rest} if rest or plain else None
-    new = {key: _plain(value, scope) for key, value in node.items()}
-    if new.get('conv_cfg', 0) is None and node['conv_cfg'] is not None and _pads_by_default(node.get('type'), scope):
-        new['conv_cfg'] = {'type': 'Conv2dAdaptivePadding'}
-    return new
-
-
-def _pads_by_default(kind: Any, scope: str | None) -> bool:
-    if isinstance(kind, str):
-        with MODELS.switch_scope_and_registry(scope) as registry:
-            kind = registry.get(kind)
-    return inspect.isclass(kind) and pads_by_default(kind)
+        return _plain({**node['backbone'], **extra})
+    if type_name(node) in PLAIN_NAMES:
+        return plain_conv_cfg(node)
+    return {key: _plain(value) for key, value in node.items()}

@@ -1,6 +1,6 @@
 """Corrections of faults in the libraries that refconv_mm extends: one entry for each, for the affected versions only.
 
-Each entry describes the fault, its report and its correction. `apply()` can be called at any time and repeatedly. An
+Each entry describes the fault, its report and its correction. `prepare()` can be called at any time and repeatedly. An
 entry for a library that is not imported does nothing: an import of mmdet would cost every user of mmseg seconds.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from packaging.version import Version
 
-from .errors import DataError
-from .files import write_whole
-from .unpickling import checkpoint_globals, load, takes_allow_list
+from ..errors import DataError
+from ..files import write_whole
+from ..unpickling import checkpoint_globals, load, takes_allow_list
 from .versions import FORKS, distribution_version, installed
 
 TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do not pass weights_only
@@ -242,6 +242,13 @@ ENTRIES = (
 )
 
 
-def apply() -> list[str]:
-    """Applies the entries for the installed versions and the imported libraries; returns their names."""
+def prepare() -> list[str]:
+    """Applies the entries for the installed versions and the imported libraries.
+
+    Our commands and RefConvHook call it. A script of your own calls it once the libraries of its config are imported,
+    before it builds a model or reads a checkpoint.
+
+    Returns:
+        The names of the entries that were applied.
+    """
     return [entry.__name__ for entry in ENTRIES if entry()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from packaging.version import Version
@@ -51,8 +52,15 @@ def installed(name: str) -> Version | None:
 
 
 def check_versions() -> None:
-    """Raises an ImportError with the pip command if a library is missing or has an unsupported version."""
-    problems = []
+    """Checks the installed libraries.
+
+    An unknown version of mmdet, mmsegmentation or mmpretrain is a warning, since the run may need another of them.
+
+    Raises:
+        ImportError: mmengine or mmcv is missing or not supported, or a library and its fork overwrite each other; the
+            message has the pip command.
+    """
+    problems, unknown = [], []
     for name, wanted in {**REQUIRED, **OPTIONAL}.items():
         have, fork = distribution_version(name), FORKS.get(name)
         forked = None if fork is None else distribution_version(fork)
@@ -62,9 +70,10 @@ def check_versions() -> None:
                 'install one'
             )
         elif forked is not None:
-            problems += _range_problem(str(fork), forked, FORK_VERSIONS[name])
+            found = _range_problem(str(fork), forked, FORK_VERSIONS[name])
+            (problems if name in REQUIRED else unknown).extend(found)
         elif have is not None:
-            problems += _range_problem(name, have, wanted)
+            (problems if name in REQUIRED else unknown).extend(_range_problem(name, have, wanted))
         elif name == 'mmcv' and distribution_version('mmcv-lite') is not None:
             problems.append(
                 'mmcv-lite is installed, which has no ops and does not work with mmdet and mmseg: '
@@ -72,6 +81,8 @@ def check_versions() -> None:
             )
         elif name in REQUIRED:
             problems.append(f'{name} is missing: pip install {name}=={wanted[2]}')
+    for each in unknown:
+        warnings.warn(f'refconv_mm: {each}', stacklevel=3)
     if not problems:
         problems += _ops_problem()
     if problems:
