@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..checkpoint import build_model, read_checkpoint
 from ..openmmlab.config import is_refocused_config
-from ..layers.transformation import mean_diagonal
+from ..layers.transformation import gain_scale
 from ..surgery import named_refconvs
 
 
@@ -35,7 +35,7 @@ def gram_diagonals(cfg: Config, start: str) -> dict[str, float]:
         basis = state.get(f'{name}.weight')
         if basis is None or basis.shape != layer.basis.shape:
             raise ValueError(f'{start} has no kernel {name}.weight of shape {tuple(layer.basis.shape)}')
-        found[name] = layer.options.gain or mean_diagonal(basis, layer.groups, layer.options.map_k)
+        found[name] = layer.options.gain or gain_scale(basis, layer.groups, layer.options.map_k, 1.0) ** -2
     return found
 
 

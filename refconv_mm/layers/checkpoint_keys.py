@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .options import RefConvOptions
-from .transformation import coordinates, make_roots, mean_diagonal, shapes
+from .transformation import coordinates, has_values, make_roots, shapes
 
 # The trained parameter by whether it is a map, and by `identity`.
 TRAINED = {
@@ -57,14 +57,14 @@ def adopt_stored(state: dict[str, Any], prefix: str, own: nn.Parameter, groups: 
         )
     if identity != options.identity:
         raise LoadError(f'{where}: the checkpoint was trained with identity={identity}: set it in the config')
-    if root is not None and not root.is_meta and not root.any() and not stored.any():  # of a layer that nothing filled
+    if root is not None and has_values(root) and not root.any() and not stored.any():  # of an unfilled layer
         del state[prefix + name], state[prefix + 'root']
         return 'plain checkpoint'
     key = TRAINED[not shapes(basis, groups, options.map_k)[1], identity]
     if key == name and root is not None and stored.shape == own.shape:
         _warn_of_other_options(where, root, basis, groups, options)
     elif is_map:
-        exact = stored.detach().cpu().double() * (1 if root is None else root.item())
+        exact = stored.detach().cpu().double() * (1 if root is None or root.ndim else root.item())
         del state[prefix + name]
         state[prefix + key], state[prefix + 'root'] = _converted(where, exact, basis, groups, options)
     elif key.startswith('refocus_map'):
@@ -87,16 +87,11 @@ def _converted(where: str, kernel_map: Tensor, basis: Tensor, groups: int, optio
 
 
 def _warn_of_other_options(where: str, root: Tensor, basis: Tensor, groups: int, options: RefConvOptions) -> None:
-    """Warns where the root of a checkpoint is not the one that the options make of its basis."""
-    stored, mine = root.detach().cpu().double(), make_roots(basis, groups, options.map_k, options.gain)[0]
+    stored, ours = root.detach().double().cpu(), make_roots(basis, groups, options.map_k, options.gain)[0]
     # Roots are stored in the dtype of the layer, at least bfloat16.
-    if root.is_meta or stored.shape != mine.shape or torch.allclose(stored, mine, 2**-7, 2**-7 * mine.abs().max()):
-        return
-    # The mean diagonal of A'A: the speed that a gain sets.
-    unit = mean_diagonal(basis.cpu(), groups, options.map_k) if root.ndim == 0 else 1 / stored[..., 0].numel()
-    speeds = [f'{each.square().sum().item() * unit:.4g}' for each in (stored, mine)]
-    logger.warning(
-        f'{where}: the checkpoint was trained with the gain (mean diagonal) {speeds[0]}, and the config has gain='
-        f'{options.gain}, map_k={options.map_k} ({speeds[1]})'
-        f'{", so another map_k" if speeds[0] == speeds[1] else ""}; the root of the checkpoint counts'
-    )
+    if has_values(root) and not torch.allclose(stored, ours, 2**-7, 2**-7 * ours.abs().max().item()):
+        gains = [f'{each.square().sum(-1).mean().item():.4g}' for each in (stored, ours)]  # means of the diagonal of A'A
+        logger.warning(
+            f'{where}: the checkpoint was trained with a root of gain {gains[0]}, that of the config (gain='
+            f'{options.gain}, map_k={options.map_k}) has {gains[1]}; that of the checkpoint counts'
+        )

@@ -20,7 +20,7 @@ from .options import RefConvOptions
 def initial_values(basis: Tensor, groups: int, options: RefConvOptions) -> tuple[Tensor, Tensor]:
     """Computes the trained parameter and the root with which a layer of this basis begins, in the basis' dtype."""
     root, inverse = RF.make_roots(basis, groups, options.map_k, options.gain)
-    if options.init == 'zero' or basis.is_meta:
+    if options.init == 'zero' or not RF.has_values(basis):
         return basis.new_zeros(RF.shapes(basis, groups, options.map_k)[0]), root.to(basis)
     kernel_map = RF.initial_map(options.init, len(basis) * basis.shape[1], groups, options.map_k)
     if options.init == 'kaiming':  # drawn as released; a gain scales what it does

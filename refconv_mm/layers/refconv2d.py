@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import transformation as RF
 from .checkpoint_keys import TRAINED, adopt_stored
 from .in_place import begin, fuse_layer, initial_values, refocus_layer
-from .options import RefConvOptions, cannot_be_refocused, split_options
+from .options import RefConvOptions, split_options
 
 
 class RefConv2d(nn.Conv2d):
@@ -56,8 +56,8 @@ class RefConv2d(nn.Conv2d):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options, rest = split_options(kwargs, self.plain_type)
         super().__init__(*args, **rest)
-        if reason := cannot_be_refocused(self, options.map_k):
-            raise ValueError(f"RefConv2d: {reason}; use nn.Conv2d (in a config, type='RefConv' chooses by itself)")
+        if max(self.kernel_size) < max(2, options.map_k) or self.weight.is_complex():
+            raise ValueError(f'RefConv2d takes real kernels of at least 2x1 and map_k, got {self.weight.shape}')
         begin(self, type(self), options)
 
     @property
@@ -68,8 +68,8 @@ class RefConv2d(nn.Conv2d):
         if self.source is None and not self._was_filled():
             return self.basis
         try:
-            parts = self.basis, self.trained, self._buffers['root'], self.options.identity
-            if not _autocasts(self.basis.device.type):
+            parts = self.basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
+            if self.basis.is_meta or not _autocasts(self.basis.device.type):
                 return RF.refocused_kernel(*parts)  # type: ignore[arg-type]
             with torch.autocast(self.basis.device.type, enabled=False):  # the convolution rounds the kernel, once
                 return RF.refocused_kernel(*parts)  # type: ignore[arg-type]
@@ -106,7 +106,8 @@ class RefConv2d(nn.Conv2d):
     def _was_filled(self) -> bool:
         """Whether values were copied into an unfilled layer from outside (by DDP, or into an averaged model)."""
         root = self._buffers['root']
-        if root is not None and not root.is_meta and not torch.compiler.is_compiling() and root.any():
+        assert root is not None
+        if not torch.compiler.is_compiling() and RF.has_values(root) and root.any():
             self.source = 'copied'
         return self.source is not None
 

@@ -65,20 +65,14 @@ def gram_matrices(basis: Tensor, groups: int, map_k: int) -> Tensor:
     return unfolded.mT @ unfolded
 
 
-def mean_diagonal(basis: Tensor, groups: int, map_k: int) -> float:
-    """Computes the mean diagonal of the Gram matrices: the speed of a refocused kernel against a plain one.
+def gain_scale(basis: Tensor, groups: int, map_k: int, gain: float | None) -> float:
+    """Computes the factor on the roots that makes `gain` the mean diagonal of `A'A`; 1 for None or a zero basis.
 
     Diagonal entry `p` is the energy of the basis under the map's window at position `p`, summed by a box filter.
     """
-    energy = basis.detach().double().square().sum(dim=(0, 1))
-    box = energy.new_ones(1, 1, map_k, map_k)
-    sums = F.conv2d(energy[None, None], box, padding=map_k // 2)
-    return sums.mean().item() * groups / (len(basis) * basis.shape[1])
-
-
-def gain_scale(basis: Tensor, groups: int, map_k: int, gain: float | None) -> float:
-    """Computes the factor on the roots that makes `gain` the mean diagonal; 1 for None or a zero basis."""
-    mean = 0.0 if gain is None else mean_diagonal(basis, groups, map_k)
+    energy = basis.detach().double().square().sum(dim=(0, 1))[None, None]
+    sums = F.conv2d(energy, energy.new_ones(1, 1, map_k, map_k), padding=map_k // 2)
+    mean = sums.mean().item() * groups / (len(basis) * basis.shape[1])
     return math.sqrt(gain / mean) if gain is not None and mean > 0 else 1.0
 
 
@@ -89,10 +83,10 @@ def make_roots(basis: Tensor, groups: int, map_k: int, gain: float | None) -> tu
     slices): eigenvalues below `P * eps * max` count as 0.
 
     Returns:
-        Two of `(G, P, P)` or `()`, float64 on the CPU; zeros for a basis on meta, or with values that are not finite.
+        Two of `(G, P, P)` or `()`, float64 on the CPU; zeros for a basis without values, or with some that are not finite.
     """
     none = torch.zeros(shapes(basis, groups, map_k)[1], dtype=torch.float64, device='cpu')
-    if basis.is_meta or not torch.isfinite(basis).all():
+    if not has_values(basis) or not torch.isfinite(basis).all():
         return none, none
     exact = basis.detach().cpu().double()
     scale = gain_scale(exact, groups, map_k, gain)
@@ -116,6 +110,11 @@ def coordinates(kernel_map: Tensor, basis: Tensor, inverse: Tensor) -> Tensor:
         return kernel_map * inverse
     update = apply_map(basis.detach().cpu().double(), kernel_map)
     return (update.reshape(len(inverse), -1, inverse.shape[-1]) @ inverse).view(basis.shape)
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers; those on meta and those of FakeTensorMode have none."""
+    return type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_meta
 
 
 def initial_map(init: str, slices: int, groups: int, map_k: int) -> Tensor:

@@ -13,8 +13,9 @@ from torch import nn
 
 from ..layers import RefConv2d
 from ..layers.in_place import begin
-from ..layers.options import cannot_be_refocused, kind_of, split_options
+from ..layers.options import split_options
 from ..surgery.conv_types import replaces
+from ..surgery.selection import why_not
 
 
 @replaces
@@ -61,8 +62,7 @@ class RefConv:
     def __new__(cls, *args: Any, **kwargs: Any) -> nn.Conv2d:  # type: ignore[misc]
         options, rest = split_options(kwargs, cls.layer.plain_type)
         conv = cls.layer.plain_type(*args, **rest)
-        plain = cannot_be_refocused(conv, options.map_k) or kind_of(conv) not in options.kinds
-        return conv if plain else begin(conv, cls.layer, options)
+        return conv if why_not(conv, options) else begin(conv, cls.layer, options)
 
 
 @MODELS.register_module()

@@ -10,8 +10,7 @@ from rich.table import Table
 from torch import nn
 
 from ..console import label_names
-from ..layers.options import kind_of
-from .selection import count_reasons
+from .selection import count_reasons, kind_of
 
 
 @dataclass

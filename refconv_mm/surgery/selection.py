@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..layers import RefConv2d, RefConvOptions
-from ..layers.options import cannot_be_refocused, kind_of
 from .conv_types import refconv_for
 
 
@@ -49,6 +48,13 @@ def named_refconvs(model: nn.Module) -> list[tuple[str, RefConv2d]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, RefConv2d)]
 
 
+def kind_of(conv: nn.Conv2d) -> str:
+    """Names a convolution: `'depthwise'` (as many groups as input channels), `'grouped'`, or `'dense'` (one group)."""
+    if conv.groups == 1:
+        return 'dense'
+    return 'depthwise' if conv.groups == conv.in_channels else 'grouped'
+
+
 def why_not(conv: nn.Module, options: RefConvOptions) -> str | None:
     """Says why not to refocus a convolution; None if it can be refocused."""
     if isinstance(conv, RefConv2d):
@@ -58,8 +64,12 @@ def why_not(conv: nn.Module, options: RefConvOptions) -> str | None:
     assert isinstance(conv, nn.Conv2d)
     if 'weight' not in conv._parameters:
         return 'its kernel is computed (weight norm or the like)'
-    if reason := cannot_be_refocused(conv, options.map_k):
-        return reason
+    if conv.kernel_size == (1, 1):
+        return 'pointwise: nothing to refocus'
+    if options.map_k > max(conv.kernel_size):
+        return f'kernel {conv.kernel_size} smaller than map_k={options.map_k}'
+    if conv.weight.is_complex() or not conv.weight.numel():
+        return 'its kernel is complex or has no numbers'
     return None if kind_of(conv) in options.kinds else f'{kind_of(conv)}: not asked for'
 
 

@@ -6,7 +6,7 @@ from refconv_mm.checkpoint import fuse_checkpoint, write_fused
 from refconv_mm.openmmlab.config import drop_pretrained, is_refocused_config, plain_config, without_run
 from refconv_mm.openmmlab.models import build_model
 
-from .conftest import ROOT, run
+from ..conftest import ROOT, run
 
 REFCONV = dict(type='RefConv', map_k=3, gain=1.0)
 

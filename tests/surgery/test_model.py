@@ -7,7 +7,10 @@ from rich.console import Console
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm.surgery import Report, Row, named_refconvs
+from refconv_mm.surgery import Report, model as surgery, named_refconvs
+from refconv_mm.surgery.report import Row
+
+ALL = ('depthwise', 'grouped', 'dense')
 
 
 def net() -> nn.Sequential:
@@ -29,7 +32,7 @@ def mark(model: nn.Module) -> None:
 
 def test_the_report_fits_80_columns_and_its_names_differ():
     names = [f'backbone.layers.{i}.blocks.0.attention.convolution.conv' for i in range(9)]
-    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'update', 11520, 11520) for name in names]
+    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'refocus', 11520, 11520) for name in names]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(Report('fuse', rows).table(80))
     lines = console.export_text().splitlines()
@@ -41,9 +44,9 @@ def test_the_report_fits_80_columns_and_its_names_differ():
 def test_refocus_keeps_keys_values_dtype_mode_and_function():
     model = net().double().eval()
     before, x = copy.deepcopy(model), torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    report = refocus(model)
+    report = refocus(model, kinds=ALL)
     assert report.matched == ['0', '2.0']
-    assert set(model.state_dict()) == set(before.state_dict()) | {'0.refocus', '2.0.refocus'}
+    assert set(model.state_dict()) == set(before.state_dict()) | {'0.refocus_map', '0.root', '2.0.refocus', '2.0.root'}
     for key, value in before.state_dict().items():
         assert torch.equal(model.state_dict()[key], value)
     assert not any(module.training for module in model.modules())
@@ -54,7 +57,7 @@ def test_refocus_keeps_keys_values_dtype_mode_and_function():
 def test_fuse_is_the_inverse():
     model = net()
     before = copy.deepcopy(model)
-    refocus(model)
+    refocus(model, kinds=ALL)
     report = fuse(model)
     assert report.matched == ['0', '2.0']
     assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
@@ -63,30 +66,36 @@ def test_fuse_is_the_inverse():
 
 
 def test_fuse_by_hand():
-    """A dirac map of 0.5 on one layer: the kernel is 1.5 times the basis, key for key."""
-    model = nn.Sequential(nn.Conv2d(2, 2, 3, groups=2, bias=False))
+    """`V` by hand, and the root of a kernel of equal weights: the kernel, key for key."""
+    model = nn.Sequential(nn.Conv2d(10, 10, 3, groups=10, bias=False), nn.Conv2d(10, 1, 3, bias=False))
     with torch.no_grad():
-        model[0].weight.copy_(torch.arange(18.0).view(2, 1, 3, 3))
+        model[0].weight.copy_(torch.arange(90.0).view(10, 1, 3, 3))
+        model[1].weight.fill_(2.0)
     base = copy.deepcopy(model)
-    refocus(model, form='explicit')
+    refocus(model, kinds=ALL, gain=None)
+    assert torch.equal(model[1].root, torch.tensor(1.0))
     with torch.no_grad():
-        model[0].trained[0, 0, 1, 1] = model[0].trained[1, 1, 1, 1] = 0.5
-    x = torch.randn(1, 2, 5, 5)
+        model[0].refocus[3, 0, 1, 1] = 1.0
+        model[1].refocus_map[4, 0, 1, 1] = 0.5
+    x = torch.randn(1, 10, 7, 7)
     expected = model(x)
+    kernel = torch.arange(90.0).view(10, 1, 3, 3)
+    kernel[3, 0] += model[0].root[0, 4].view(3, 3)
     fuse(model)
-    assert torch.equal(model[0].weight, 1.5 * torch.arange(18.0).view(2, 1, 3, 3))
-    assert list(model.state_dict()) == ['0.weight']
-    plain = nn.Sequential(nn.Conv2d(2, 2, 3, groups=2, bias=False))
+    assert torch.equal(model[0].weight, kernel)
+    assert model[1].weight[0, 4].unique().tolist() == [3.0]
+    assert model[1].weight[0, 5].unique().tolist() == [2.0]
+    assert list(model.state_dict()) == ['0.weight', '1.weight']
+    plain = copy.deepcopy(base)
     plain.load_state_dict(model.state_dict())
-    torch.testing.assert_close(plain(x), expected)
+    assert torch.equal(plain(x), expected)
     assert not torch.allclose(plain(x), base(x))
 
 
-@pytest.mark.parametrize('form', ['explicit', 'update'])
-def test_a_trained_model_fuses_to_the_same_function(form):
+def test_a_trained_model_fuses_to_the_same_function():
     model = net().double().eval()
     base = copy.deepcopy(model)
-    refocus(model, form=form, gain=1.0)
+    refocus(model, kinds=ALL)
     mark(model)
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     expected = model(x)
@@ -100,59 +109,102 @@ def test_a_trained_model_fuses_to_the_same_function(form):
 ])  # fmt: skip
 def test_an_error_leaves_the_model_as_it_was(options):
     model = net()
-    modules = list(model.modules())
+    before = [(id(module), type(module)) for module in model.modules()]
     with pytest.raises((ValueError, TypeError)):
         refocus(model, **options)
-    assert all(a is b for a, b in zip(modules, model.modules(), strict=True))
+    assert [(id(module), type(module)) for module in model.modules()] == before
 
 
 def test_an_error_half_way_leaves_the_model_as_it_was(monkeypatch):
-    model = net()
-    modules = list(model.modules())
-    made = []
-    original = RefConv2d.from_conv2d.__func__
+    model, made = net(), []
+    original = surgery.initial_values
 
-    def fail_second(cls, conv, options):
+    def fail_second(*args):
         if made:
             raise RuntimeError('out of memory')
-        made.append(conv)
-        return original(cls, conv, options)
+        made.append(original(*args))
+        return made[0]
 
-    monkeypatch.setattr(RefConv2d, 'from_conv2d', classmethod(fail_second))
+    monkeypatch.setattr(surgery, 'initial_values', fail_second)
     with pytest.raises(RuntimeError, match='out of memory'):
-        refocus(model)
-    assert all(a is b for a, b in zip(modules, model.modules(), strict=True))
+        refocus(model, kinds=ALL)
+    assert not named_refconvs(model)
 
 
 def test_dry_run_changes_nothing_and_reports_the_same():
     model = net()
-    modules = list(model.modules())
-    dry = refocus(model, dry_run=True)
-    assert all(a is b for a, b in zip(modules, model.modules(), strict=True))
-    assert dry == refocus(model)
-    refocused = list(model.modules())
+    dry = refocus(model, kinds=ALL, dry_run=True)
+    assert not named_refconvs(model)
+    assert dry == refocus(model, kinds=ALL)
     dry = fuse(model, dry_run=True)
-    assert all(a is b for a, b in zip(refocused, model.modules(), strict=True))
+    assert len(named_refconvs(model)) == 2
     assert dry == fuse(model)
 
 
-def test_the_report_counts_parameters_and_memory():
-    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8, bias=False), nn.Conv2d(8, 4, 1))
-    report = refocus(model, form='explicit')
-    assert (report.params_before, report.params_after) == (72 + 36, 8 * 8 * 9 + 36)
+def test_the_report_counts_parameters():
+    model = nn.Sequential(nn.Conv2d(8, 8, 5, groups=2, bias=False), nn.Conv2d(8, 4, 1))
+    report = refocus(model, map_k=1)
+    assert report.rows[0].trained == 'refocus_map'
+    assert (report.params_before, report.params_after) == (800 + 36, 32 * 2 + 36)
     assert report.params_after == sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert report.bytes_after == report.params_after * 4 * 3  # value, gradient and momentum in float32
-    text = str(report)
-    assert '3x3 8->8' in text
-    assert 'depthwise' in text
-    assert 'explicit' in text
-    assert '1 x pointwise: nothing to refocus' in text
+    assert all(word in str(report) for word in ('5x5 8->8', 'grouped', 'refocus_map', '1 x pointwise: nothing to refocus'))
+    assert fuse(model).params_after == 800 + 36
+
+
+def test_layers_stay_the_same_objects_with_all_that_hangs_on_them():
+    """Hooks of every kind, handles, references and the place of the kernel among the parameters."""
+    model, calls = net(), []
+    conv, conv.note = model[2][0], 'mine'
+    handles = [
+        conv.register_forward_hook(lambda *_: calls.append('forward')),
+        conv.register_full_backward_hook(lambda *_: calls.append('backward')),
+        conv._register_load_state_dict_pre_hook(lambda module, *_: calls.append(type(module).__name__), with_module=True),
+        conv.register_state_dict_post_hook(lambda *_: calls.append('state')),
+    ]
+    order = [name for name, _ in model.named_parameters()]
+    refocus(model, kinds=ALL)
+    assert model[2][0] is conv
+    assert [name for name, _ in model.named_parameters()] == ['0.refocus_map', *order[1:3], '2.0.refocus', *order[4:]]
+    model.load_state_dict(model.state_dict())
+    model(torch.randn(1, 3, 6, 6, requires_grad=True)).sum().backward()
+    assert set(calls) == {'forward', 'backward', 'RefConv2d', 'state'}
+    calls.clear()
+    fuse(model)
+    assert (model[2][0] is conv, type(conv), conv.note) == (True, nn.Conv2d, 'mine')
+    assert [name for name, _ in model.named_parameters()] == order
+    for handle in handles:
+        handle.remove()
+    model.load_state_dict(model.state_dict())
+    model(torch.randn(1, 3, 6, 6))
+    assert not calls
+
+
+class Blocks(nn.Module):
+    """Keeps `conv_cfg` to build layers later, as mmpretrain's RepVGG does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv_cfg, self.stages = dict(type='RefConv', gain=2.0), [dict(conv_cfg=dict(type='RefConv')), dict(depth=3)]
+        self.adaptive = dict(type='mmcv.RefConvAdaptivePadding', map_k=3, bias=False)
+        self.other = dict(type='ConvWS')
+        self.conv = nn.Conv2d(4, 4, 3, groups=4)
+
+
+def test_after_fusing_no_module_builds_refconv_layers():
+    model = Blocks()
+    kept = model.other
+    refocus(model)
+    fuse(model)
+    assert model.conv_cfg is None
+    assert model.stages == [dict(conv_cfg=None), dict(depth=3)]
+    assert model.adaptive == dict(type='Conv2dAdaptivePadding', bias=False)
+    assert model.other is kept
 
 
 def test_shared_layers_stay_shared():
     conv = nn.Conv2d(4, 4, 3, padding=1)
     model = nn.ModuleDict(dict(a=nn.Sequential(conv), b=nn.Sequential(conv)))
-    assert refocus(model).matched == ['a.0']
+    assert refocus(model, kinds=ALL).matched == ['a.0']
     assert model['a'][0] is model['b'][0]
     assert isinstance(model['b'][0], RefConv2d)
     fuse(model)
@@ -165,39 +217,22 @@ def test_shared_layers_go_by_any_of_their_names():
         conv = nn.Conv2d(4, 4, 3, padding=1)
         return nn.ModuleDict(dict(a=nn.Sequential(conv), b=nn.Sequential(conv), c=nn.Conv2d(4, 4, 3)))
 
-    assert refocus(shared(), include='b.*').matched == ['a.0']
-    assert refocus(shared(), exclude='b.*').matched == ['c']
+    assert refocus(shared(), kinds=ALL, include='b.*').matched == ['a.0']
+    assert refocus(shared(), kinds=ALL, exclude='b.*').matched == ['c']
 
 
 def test_layers_that_share_a_bias_are_left_alone():
     model = net()
     model.append(nn.Conv2d(4, 8, 3))
     model[4].bias = model[2][0].bias
-    assert refocus(model).skipped['4'] == 'shares its bias with 2.0'
-
-
-def test_backward_and_loading_hooks_stay_hung_and_handles_work():
-    model, calls = net(), []
-    handles = [
-        model[0].register_full_backward_hook(lambda *_: calls.append('backward')),
-        model[0]._register_load_state_dict_pre_hook(lambda *_: calls.append('load')),
-    ]
-    refocus(model)
-    model(torch.randn(1, 3, 6, 6, requires_grad=True)).sum().backward()
-    model.load_state_dict(model.state_dict())
-    assert calls == ['backward', 'load']
-    for handle in handles:
-        handle.remove()
-    model(torch.randn(1, 3, 6, 6, requires_grad=True)).sum().backward()
-    model.load_state_dict(model.state_dict())
-    assert len(calls) == 2
+    assert refocus(model, kinds=ALL).skipped['4'] == 'shares its bias with 2.0'
 
 
 def test_a_dry_run_draws_no_random_numbers():
     state = torch.get_rng_state()
-    refocus(model := net(), init='kaiming', dry_run=True)
+    refocus(model := net(), kinds=ALL, init='kaiming', dry_run=True)
     state_after_net = torch.get_rng_state()
-    refocus(model, init='kaiming', dry_run=True)
+    refocus(model, kinds=ALL, init='kaiming', dry_run=True)
     assert torch.equal(torch.get_rng_state(), state_after_net)
     assert not torch.equal(state, state_after_net)
 
@@ -207,8 +242,8 @@ def test_frozen_layers_stay_frozen_and_hooks_stay_hung():
     model[0].weight.requires_grad_(False)
     calls = []
     model[0].register_forward_hook(lambda *_: calls.append(1))
-    report = refocus(model)
-    assert not model[0].refocus.requires_grad
+    report = refocus(model, kinds=ALL)
+    assert not model[0].refocus_map.requires_grad
     assert report.rows[0].note == 'frozen'
     model(torch.randn(1, 3, 6, 6))
     fuse(model)
@@ -222,11 +257,11 @@ def test_layers_start_differently_and_the_rest_draws_as_without(init):
     torch.manual_seed(3)
     model = nn.Sequential(nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 6, 3, groups=6))
     state = torch.get_rng_state()
-    refocus(model, init=init)
+    refocus(model, kinds=ALL, init=init)
     if init == 'zero':
         assert torch.equal(torch.get_rng_state(), state)
     else:
-        assert not torch.allclose(model[0].refocus, model[1].refocus)
+        assert not torch.allclose(model[0].weight - model[0].basis, model[1].weight - model[1].basis)
 
 
 def test_nothing_to_fuse_is_an_error():
@@ -240,10 +275,10 @@ def test_nothing_to_fuse_is_an_error():
 
 def test_refocusing_again_takes_the_fused_kernel_as_basis():
     model = net()
-    refocus(model)
+    refocus(model, kinds=ALL)
     mark(model)
     fused = copy.deepcopy(model[0]).to_conv2d().weight
     fuse(model)
-    refocus(model)
+    refocus(model, kinds=ALL)
     assert torch.equal(model[0].basis, fused)
-    assert not model[0].refocus.any()
+    assert not model[0].trained.any()

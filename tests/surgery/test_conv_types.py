@@ -8,15 +8,11 @@ import torch
 from mmcv.cnn import Conv2d as Wrapped
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmcv.cnn.bricks.conv_ws import ConvAWS2d, ConvWS2d
-from mmengine.config import Config
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm import functional as RF
-from refconv_mm.checkpoint import fuse_checkpoint
-from refconv_mm.openmmlab.models import build_model
-from refconv_mm.surgery import named_refconvs
+from refconv_mm.surgery.conv_types import refconv_for
 
 TYPES = [Wrapped, Conv2dAdaptivePadding, ConvWS2d, ConvAWS2d, Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d]
 TYPES += [ScaledStdConv2dSame]
@@ -33,17 +29,19 @@ def net(kind: type[nn.Conv2d]) -> nn.Sequential:
 
 
 @pytest.mark.parametrize('kind', TYPES)
-@pytest.mark.parametrize('form', ['update', 'explicit'])
-def test_each_class_computes_trains_and_comes_back_as_itself(kind, form):
+@pytest.mark.parametrize('map_k', [1, 3])
+def test_each_class_computes_trains_and_comes_back_as_itself(kind, map_k):
     plain, x = net(kind), torch.randn(2, 3, 9, 10, dtype=torch.float64)
     model = copy.deepcopy(plain)
-    assert refocus(model, form=form).matched == ['1']
+    assert refocus(model, map_k=map_k, gain=None).matched == ['1']
     assert torch.equal(model(x), plain(x))
     model(x).square().sum().backward()
     plain(x).square().sum().backward()
-    if form == 'update':  # the update of the raw kernel, whatever the class does to it
-        conv, geo = plain[1], model[1].geometry
-        expected = RF.gram_product(conv.weight.grad, RF.gram_matrices(conv.weight, geo))
+    assert isinstance(model[1], kind)
+    assert model[1].trained_name == ('refocus_map' if map_k == 1 else 'refocus')
+    if map_k == 3:  # the update of the raw kernel, whatever the class does to it
+        gradient = plain[1].weight.grad.reshape(len(model[1].root), -1, 9)
+        expected = (gradient @ model[1].root).view(model[1].refocus.shape)
         torch.testing.assert_close(model[1].refocus.grad, expected, rtol=1e-9, atol=1e-9)
     for name, parameter in plain.named_parameters():
         if name != '1.weight':
@@ -74,40 +72,13 @@ def test_adaptive_standardisation_derives_its_statistics_from_a_loaded_kernel():
     assert torch.equal(model(x), plain(x))
 
 
-@pytest.mark.parametrize('backbone', [
-    dict(type='mmpretrain.EfficientNet', arch='b0'), dict(type='mmdet.EfficientNet', arch='b0'),
-    dict(type='mmpretrain.EfficientNetV2', arch='b0'),
-])  # fmt: skip
-def test_conv_cfg_pads_like_the_layer_that_it_replaces(backbone):
-    """EfficientNet's conv_cfg is Conv2dAdaptivePadding by default; RefConv alone would pad otherwise."""
-    __import__(backbone['type'].split('.')[0] + '.models')
-    plain = build_model(Config(dict(model=backbone)))
-    model = build_model(Config(dict(model=backbone | dict(conv_cfg=dict(type='RefConv')))))
-    model.load_state_dict(plain.state_dict())
-    x = torch.randn(1, 3, 70, 66)
-    assert torch.equal(model(x)[0], plain(x)[0])
-    names = [name for name, _ in named_refconvs(model)]
-    assert names
-    fuse(model)
-    assert all(type(model.get_submodule(name)) is type(plain.get_submodule(name)) for name in names)
-
-
-def test_the_plain_config_of_a_padded_backbone_has_its_default_again():
-    head = dict(type='LinearClsHead', num_classes=5, in_channels=1280)
-    backbone = dict(type='EfficientNet', arch='b0', conv_cfg=dict(type='RefConv', gain=1.0))
-    model = dict(type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head)
-    cfg = Config(dict(default_scope='mmpretrain', model=model))
-    refocused = build_model(cfg)
-    for _, layer in named_refconvs(refocused):
-        nn.init.normal_(layer.refocus, std=0.01)
-    fused = fuse_checkpoint(cfg, dict(state_dict=refocused.state_dict(), meta={}), shape=(66, 70))  # with its proof
-    assert fused.cfg.model.backbone.conv_cfg == dict(type='Conv2dAdaptivePadding')
-
-
-def test_kernels_smaller_than_the_map_stay_ordinary():
-    small = RefConv2d(4, 4, 2, groups=4)
-    assert not small.is_refocused
-    assert isinstance(small.weight, nn.Parameter)
-    assert type(small.to_conv2d()) is nn.Conv2d
-    assert RefConv2d(4, 4, 2, groups=4, map_k=1).is_refocused
-    assert refocus(nn.Sequential(small, nn.Conv2d(4, 4, 3))).skipped == {'0': 'kernel (2, 2) smaller than map_k=3'}
+@pytest.mark.parametrize('kind', TYPES)
+def test_each_layer_can_be_constructed_with_the_arguments_of_its_class(kind):
+    torch.manual_seed(1)
+    plain = kind(6, 8, 3, groups=2, bias=False)
+    torch.manual_seed(1)
+    layer = refconv_for(plain)(6, 8, 3, groups=2, bias=False, gain=2.0)
+    assert layer.plain_type is kind
+    assert torch.equal(layer.basis, plain.weight)
+    x = torch.randn(1, 6, 9, 9)
+    assert torch.equal(layer.eval()(x), plain.eval()(x)) or kind is ConvAWS2d

@@ -1,0 +1,165 @@
+"""What checkpoints store of a layer, and which layers take it."""
+
+import logging
+import re
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import get_state_dict
+from mmengine.runner.checkpoint import load_state_dict as mmengine_load
+from torch import nn
+
+from refconv_mm import RefConv2d, RefConvOptions
+from refconv_mm.layers.checkpoint_keys import TRAINED, LoadError
+
+from .released import ReleasedLayer, random_
+from .test_refconv2d import GROUPS, exact, made
+
+LOADERS = [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)]
+
+
+@pytest.mark.parametrize('load', LOADERS)
+def test_a_plain_checkpoint_fills_the_basis_unrenamed(load):
+    plain = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    model = nn.Sequential(RefConv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    assert model[0].source is None
+    load(model, plain.state_dict())
+    assert torch.equal(model[0].basis, plain[0].weight)
+    assert model[0].source == 'plain checkpoint'
+    x = torch.randn(1, 4, 5, 5)
+    assert torch.equal(model(x), plain(x))
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_a_plain_checkpoint_initializes_a_trained_layer_anew(groups):
+    layer, plain = made(groups), nn.Conv2d(6, 6, 3, groups=groups)
+    layer.load_state_dict(plain.state_dict())
+    assert not layer.trained.any()
+    assert torch.equal(layer.root, RefConv2d.from_conv2d(plain).root)
+
+
+def test_missing_keys_are_still_missed():
+    layer = RefConv2d(4, 4, 3, groups=4)
+    with pytest.raises(RuntimeError, match='refocus'):
+        layer.load_state_dict({'bias': torch.zeros(4)})
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        layer.load_state_dict({'weight': torch.zeros(4, 1, 5, 5), 'bias': torch.zeros(4)})
+    assert layer.source is None
+
+
+@pytest.mark.parametrize('load', LOADERS)
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('options', [dict(), dict(gain=None), dict(map_k=1), dict(init='dirac', identity=False)], ids=str)
+def test_a_file_s_own_numbers_give_its_kernel(options, groups, load):
+    """Whatever gain the reading config has; `map_k` may differ where `V` trains in both."""
+    first = made(groups, **options)
+    identity = dict(init='dirac', identity=False) if 'identity' in options else {}
+    for target in (dict(), dict(gain=5.0), dict(map_k=options.get('map_k', 3), gain=None)):
+        second = RefConv2d(6, 6, 3, padding=1, groups=groups, **{**target, **identity})
+        if first.trained_name != second.trained_name and second.root.ndim == 0:
+            continue
+        load(second, get_state_dict(first))
+        assert second.source == 'refocused checkpoint'
+        torch.testing.assert_close(second.weight, first.weight, rtol=1e-5, atol=1e-6)
+        if first.trained_name == second.trained_name and first.trained.shape == second.trained.shape:
+            assert torch.equal(second.weight, first.weight)
+            assert torch.equal(second.root, first.root)
+
+
+@pytest.mark.parametrize(('stored', 'config', 'said'), [
+    (dict(gain=None), dict(), r'root of gain [\d.]+, that of the config \(gain=1.0, map_k=3\) has 1;'),
+    (dict(gain=7.0), dict(gain=None), r'root of gain 7, that of the config \(gain=None'),
+    (dict(map_k=1), dict(), r'root of gain 1, that of the config \(gain=1.0, map_k=3\)'),
+])  # fmt: skip
+def test_a_config_that_disagrees_with_the_stored_root_gets_a_warning(stored, config, said, caplog):
+    with caplog.at_level(logging.WARNING):
+        state = RefConv2d.from_conv2d(nn.Conv2d(12, 12, 3, groups=12), RefConvOptions(**stored)).state_dict()
+        RefConv2d(12, 12, 3, groups=12, **stored).load_state_dict(state)
+        assert not caplog.records
+        RefConv2d(12, 12, 3, groups=12, **config).load_state_dict(state)
+    (record,) = caplog.records
+    assert re.search(said, record.getMessage())
+
+
+@pytest.mark.parametrize(('channels', 'groups', 'size', 'theirs', 'ours'), [
+    ((6, 6), 6, 3, 3, 3), ((6, 6), 6, 3, 1, 3), ((6, 6), 6, 5, 5, 3), ((4, 8), 1, 3, 3, 3), ((4, 8), 1, 5, 3, 5),
+    ((4, 4), 2, 5, 3, 5), ((1, 5), 1, 3, 3, 3),
+])  # fmt: skip
+@pytest.mark.parametrize('gain', [None, 1.0])
+def test_a_released_map_of_any_size_that_fits_loads_exactly(channels, groups, size, theirs, ours, gain):
+    released = random_(ReleasedLayer(nn.Conv2d(*channels, size, groups=groups).double(), theirs))
+    layer = RefConv2d(*channels, size, groups=groups, map_k=ours, gain=gain).double()
+    layer.load_state_dict(released.state())
+    exact(released.kernel().detach(), layer.weight.detach(), 1e-11)
+    assert layer.source == 'refocused checkpoint'
+
+
+def test_a_map_of_ours_loads_where_the_root_form_trains():
+    first = made(2, map_k=1, gain=5.0, dtype=torch.float64)
+    assert first.trained_name == 'refocus_map'
+    second = RefConv2d(6, 6, 3, groups=2).double()
+    second.load_state_dict(first.state_dict())
+    assert second.trained_name == 'refocus'
+    exact(first.weight.detach(), second.weight.detach(), 1e-12)
+
+
+def small_map(state):
+    state['refocus_map'] = torch.zeros(4, 4, 3, 3)
+    del state['refocus']
+
+
+@pytest.mark.parametrize(('change', 'options', 'match'), [
+    (lambda state: state.pop('weight'), dict(), 'without the basis'),
+    (lambda state: state.pop('root'), dict(), r'without root, as version 0\.2 wrote it: fuse it with version 0\.2'),
+    (small_map, dict(), 'belongs to another layer'),
+    (lambda state: None, dict(init='dirac', identity=False), 'trained with identity=True: set it in the config'),
+    (lambda state: None, dict(map_k=1, groups=1), 'no map, which map_k=1 wants'),
+])  # fmt: skip
+def test_what_the_layer_cannot_hold_is_refused_before_it_changes(change, options, match):
+    options = dict(options)
+    groups = options.pop('groups', 6)
+    layer = RefConv2d(6, 6, 3, groups=6, **options) if groups == 6 else RefConv2d(1, 6, 3, **options)
+    state = made().state_dict()
+    change(state)
+    if groups == 1:
+        state['weight'], state['refocus'] = torch.zeros(6, 1, 3, 3), torch.ones(6, 1, 3, 3)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    with pytest.raises(LoadError, match=match):
+        layer.load_state_dict(state)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    assert layer.source is None
+
+
+def test_a_map_that_is_too_large_for_a_layer_that_trains_maps_is_refused():
+    released = random_(ReleasedLayer(nn.Conv2d(4, 4, 5), 5))
+    with pytest.raises(LoadError, match='map of side 5: set map_k=5'):
+        RefConv2d(4, 4, 5, map_k=3).load_state_dict(released.state())
+
+
+def test_nothing_but_keys_travels_with_a_state_dict():
+    """A state dict that was rebuilt key by key keeps its meaning."""
+    assert len(set(TRAINED.values())) == len(TRAINED)
+    first, second = made(gain=3.0), RefConv2d(6, 6, 3, groups=6)
+    second.load_state_dict(dict(first.state_dict()))
+    assert torch.equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('options', [dict(), dict(gain=None), dict(init='kaiming'), dict(init='dirac', identity=False)])
+def test_a_layer_on_meta_is_filled_by_assignment(options, groups):
+    plain = nn.Conv2d(6, 6, 3, groups=groups)
+    for state in (plain.state_dict(), plain.state_dict(keep_vars=True), made(groups, **options).state_dict()):
+        layer = RefConv2d(6, 6, 3, groups=groups, device='meta', **options)
+        layer.load_state_dict(state, assign=True)
+        assert layer.source is not None
+        assert {t.device.type for t in (layer.trained, layer.root, layer.basis, layer.bias)} == {'cpu'}
+        assert not layer.basis.requires_grad
+        layer(torch.randn(1, 6, 5, 5)).sum().backward()
+        assert layer.trained.grad.any()
+
+
+def test_state_loaded_by_assignment_is_used():
+    first, second = made(), RefConv2d(6, 6, 3, groups=6)
+    second.load_state_dict(first.state_dict(), assign=True)
+    assert isinstance(second, RefConv2d)
+    assert torch.equal(first.weight, second.weight)

@@ -1,0 +1,431 @@
+"""RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of the libraries that concern the layer."""
+
+import copy
+import math
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+
+from refconv_mm import RefConv2d, RefConvOptions, refocus
+from refconv_mm.layers import transformation as RF
+from refconv_mm.layers.transformation import gain_scale, gram_matrices
+
+from . import naive
+from .released import ReleasedLayer, random_
+
+GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'refconv_golden.npz'
+GROUPS = [1, 2, 6]  # dense (the map trains), grouped and depthwise
+ALL = ('depthwise', 'grouped', 'dense')
+
+
+def made(groups: int = 6, scale: float = 0.1, dtype=torch.float32, **options) -> RefConv2d:
+    """A layer 6 -> 6 made from a convolution, with an update."""
+    layer = RefConv2d.from_conv2d(nn.Conv2d(6, 6, 3, padding=1, groups=groups, dtype=dtype), RefConvOptions(**options))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        layer.trained.add_(torch.randn(layer.trained.shape, generator=generator) * scale)
+    return layer
+
+
+def exact(expected, got, atol=1e-10):
+    torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+
+
+# -- what it computes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('channels', 'groups', 'kernel', 'map_k'), [
+    ((6, 12), 6, 3, 3), ((4, 6), 1, 3, 3), ((8, 4), 2, 5, 3), ((6, 6), 6, (1, 5), 3), ((4, 4), 4, (5, 3), 5),
+])  # fmt: skip
+@pytest.mark.parametrize('gain', [None, 1.0])
+def test_it_computes_the_naive_transformation_by_hand(channels, groups, kernel, map_k, gain):
+    released = random_(ReleasedLayer(nn.Conv2d(*channels, kernel, groups=groups, bias=False).double(), map_k))
+    expected = naive.refocus(released.weight.detach().numpy(), released.convmap.detach().numpy(), groups)
+    layer = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, gain=gain, bias=False).double()
+    layer.load_state_dict(released.state())
+    assert np.abs(expected - layer.basis.numpy()).max() > 1e-2  # it differs from the base
+    exact(torch.from_numpy(expected), layer.weight.detach(), 1e-11)
+    x = torch.randn(2, channels[0], 9, 11, dtype=torch.float64)
+    exact(nn.functional.conv2d(x, torch.from_numpy(expected), groups=groups), layer(x).detach())
+
+
+@pytest.mark.reference
+@pytest.mark.skipif(not GOLDEN.is_file(), reason='the arrays of the released layer are not part of the project')
+@pytest.mark.parametrize('case', range(10))
+def test_it_matches_the_released_layer(case):
+    with np.load(GOLDEN) as file:
+        data = {k.split('/')[1]: torch.from_numpy(file[k]) for k in file if k.startswith(f'case{case}/')}
+    in_channels, out_channels, kernel, stride, groups, map_k = data['args'].tolist()
+    layer = RefConv2d(
+        in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False, map_k=map_k, gain=None
+    ).double()
+    layer.load_state_dict({'weight': data['basis'], 'convmap.weight': data['refocus']})
+    y = layer(data['x'])
+    exact(data['y'], y.detach(), 1e-12)
+    (y * data['w']).sum().backward()
+    # The gradient of the map in our coordinates; beside a map with s = 1 it is that gradient.
+    unfolded = nn.functional.unfold(
+        data['basis'].reshape(-1, groups, kernel, kernel), map_k, padding=map_k // 2
+    )  # U of each group
+    expected = data['grad_refocus']
+    if layer.root.ndim:
+        inverse = RF.make_roots(data['basis'], groups, map_k, None)[1]
+        expected = (expected.reshape(len(unfolded), groups, -1) @ unfolded @ inverse).view(layer.trained.shape)
+        assert layer.trained.grad.norm().item() == pytest.approx(data['grad_refocus'].norm().item(), rel=1e-10)
+    exact(expected, layer.trained.grad, 1e-10)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=2e-3, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        (layer(data['x']) * data['w']).tanh().mean().backward()
+        optimizer.step()
+    exact(data['kernel_after_25_sgd'], layer.weight.detach(), 1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    groups=st.sampled_from([1, 2, 4]), kernel=st.tuples(st.sampled_from([1, 2, 3]), st.sampled_from([2, 3, 5])),
+    stride=st.integers(1, 2), dilation=st.integers(1, 3), padding=st.integers(0, 2),
+    mode=st.sampled_from(['zeros', 'reflect', 'replicate', 'circular']), bias=st.booleans(),
+    start=st.sampled_from([('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False)]),
+    gain=st.sampled_from([None, 1.0, 30]),
+)  # fmt: skip
+def test_to_conv2d_is_the_same_function(groups, kernel, stride, dilation, padding, mode, bias, start, gain):
+    init, identity = start
+    layer = RefConv2d(
+        4, 8, kernel, stride, padding, dilation, groups, bias, mode,
+        map_k=3 if max(kernel) >= 3 else 1, init=init, gain=gain, identity=identity,
+    ).double()  # fmt: skip
+    layer.load_state_dict(nn.Conv2d(4, 8, kernel, groups=groups, bias=bias).state_dict())
+    nn.init.normal_(layer.trained, std=0.1)
+    plain = layer.to_conv2d()
+    assert type(plain) is nn.Conv2d
+    assert list(plain.state_dict()) == (['weight', 'bias'] if bias else ['weight'])
+    assert not torch.allclose(plain.weight, layer.basis)
+    x = torch.randn(1, 4, 15, 17, dtype=torch.float64)
+    assert torch.equal(layer.weight, plain.weight)
+    exact(layer(x), plain(x))
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_the_zero_initialization_is_the_plain_layer(groups):
+    conv, x = nn.Conv2d(6, 6, 3, padding=1, groups=groups), torch.randn(2, 6, 8, 8)
+    layer = RefConv2d(6, 6, 3, padding=1, groups=groups)
+    layer.load_state_dict(conv.state_dict())
+    assert torch.equal(layer(x), conv(x))
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('gain', [None, 2.0])
+def test_without_identity_the_dirac_initialization_is_the_plain_layer(groups, gain):
+    conv = nn.Conv2d(6, 6, 3, groups=groups).double()
+    layer = RefConv2d.from_conv2d(conv, RefConvOptions(identity=False, init='dirac', gain=gain))
+    exact(conv.weight.detach(), layer.weight.detach(), 1e-12)
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('gain', [1.0, 5.0])
+def test_gain_is_the_mean_of_the_steps_of_the_kernel(groups, gain):
+    """A step of plain SGD moves the kernel by lr * gradient * A'A."""
+    layer = RefConv2d.from_conv2d(nn.Conv2d(6, 6, 3, groups=groups).double(), RefConvOptions(gain=gain))
+    moves = []
+    for index in range(layer.basis.numel()):
+        (grad,) = torch.autograd.grad(layer.weight.flatten()[index], layer.trained)
+        moved = RF.refocused_kernel(layer.basis, layer.trained + grad, layer.root) - layer.basis
+        moves.append(moved.flatten()[index].item())
+    assert np.mean(moves) == pytest.approx(gain)
+    gram = gram_matrices(layer.basis, groups, 3)
+    diagonals = gain_scale(layer.basis, groups, 3, gain) ** 2 * gram.diagonal(dim1=1, dim2=2)
+    assert moves == pytest.approx(diagonals.repeat_interleave(groups, dim=0).flatten().tolist())
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_random_initialization_has_the_distribution_of_the_released_layer(groups):
+    conv = nn.Conv2d(6, 6, 3, groups=groups, bias=False)
+    ours, released = [], []
+    for _ in range(200):
+        layer = RefConv2d.from_conv2d(conv, RefConvOptions(init='kaiming', gain=None))
+        ours.append((layer.weight - layer.basis).detach())
+        other = ReleasedLayer(conv)
+        nn.init.kaiming_uniform_(other.convmap, a=math.sqrt(5))
+        released.append((other.kernel() - conv.weight).detach())
+    stds = [torch.stack(updates).std().item() for updates in (ours, released)]
+    assert stds[0] == pytest.approx(stds[1], rel=0.1)  # 200 draws, correlated within a layer
+
+
+# -- options -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('options', 'error', 'match'), [
+    (dict(map_k=2), ValueError, 'odd'),
+    (dict(map_k=1.5), ValueError, 'map_k'),
+    (dict(map_k=True), ValueError, 'map_k'),
+    (dict(init='ones'), ValueError, 'init'),
+    (dict(identity=False), ValueError, 'erase'),
+    (dict(init='dirac'), ValueError, 'double'),
+    (dict(gian=1.0), TypeError, "no option 'gian'; the options are map_k, gain, kinds"),
+    (dict(form='update'), TypeError, 'form went in version 0.3'),
+    (dict(gain=0), ValueError, 'gain'),
+    (dict(gain=math.inf), ValueError, 'gain'),
+    (dict(gain='big'), ValueError, 'gain'),
+    (dict(kinds=['dense', 'wide']), ValueError, r"kinds must be one or several of .* got \['dense', 'wide'\]"),
+    (dict(kinds=2), ValueError, 'kinds'),
+])  # fmt: skip
+def test_bad_options_are_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        RefConv2d(8, 8, 3, groups=8, **options)
+
+
+@pytest.mark.parametrize('arguments', [dict(kernel_size=1, map_k=1), dict(kernel_size=2), dict(dtype=torch.complex64)])
+def test_what_has_no_room_for_a_map_is_refused(arguments):
+    with pytest.raises(ValueError, match='takes real kernels of at least 2x1 and map_k'):
+        RefConv2d(8, 8, **{'kernel_size': 3, **arguments})
+
+
+def test_the_trained_parameter_is_the_one_trainable_part_of_the_kernel():
+    layer = made()
+    assert [name for name, _ in layer.named_parameters()] == ['refocus', 'bias']
+    assert [name for name, _ in made(1).named_parameters()] == ['refocus_map', 'bias']
+    assert set(layer.state_dict()) == {'weight', 'refocus', 'root', 'bias'}
+    assert torch.equal(layer.state_dict()['weight'], layer.basis)
+    assert not layer.basis.requires_grad
+    assert 'map_k=3, gain=1.0' in repr(layer)
+
+
+def test_a_zero_initialization_leaves_the_random_numbers_of_the_rest_alone():
+    torch.manual_seed(1)
+    nn.Conv2d(8, 8, 3)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    RefConv2d(8, 8, 3).restart()
+    assert torch.equal(torch.rand(3), expected)
+
+
+# -- until it is filled ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('write', [
+    lambda layer, kernel: setattr(layer.weight, 'data', kernel),
+    lambda layer, kernel: layer.weight.data.copy_(kernel),
+    lambda layer, kernel: nn.init._no_grad_fill_(layer.weight, 0).add_(kernel),
+])  # fmt: skip
+def test_writes_into_the_kernel_of_an_unfilled_layer_arrive(write, groups):
+    """As of code that builds a layer and writes a kernel into it (mmpretrain's `switch_to_deploy`)."""
+    layer, plain = RefConv2d(6, 6, 3, groups=groups, init='kaiming'), nn.Conv2d(6, 6, 3, groups=groups)
+    layer.bias.data = plain.bias.data
+    write(layer, plain.weight.detach().clone())
+    x = torch.randn(1, 6, 5, 5)
+    assert torch.equal(layer.eval()(x), plain(x))
+    assert layer.source is None
+    other = RefConv2d(6, 6, 3, groups=groups)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.weight, plain.weight)
+    assert other.source == 'plain checkpoint'
+    assert other.root.any()  # made from the basis that arrived
+    layer.train()(x).sum().backward()
+    assert layer.source == 'random'
+    assert layer.trained.grad.any()
+    assert not torch.equal(layer.weight, plain.weight)  # the random start
+
+
+def test_values_that_ddp_or_an_average_copies_fill_it():
+    layer, copied = made(), RefConv2d(6, 6, 3, padding=1, groups=6)
+    for mine, theirs in zip([*copied.parameters(), *copied.buffers()], [*layer.parameters(), *layer.buffers()], strict=True):
+        mine.data.copy_(theirs)
+    assert torch.equal(copied.weight, layer.weight)
+    x = torch.randn(1, 6, 5, 5)
+    assert torch.equal(copied(x), layer(x))
+    assert copied.source == 'copied'
+
+
+def test_writes_into_the_kernel_of_a_filled_layer_are_lost_and_those_into_the_basis_count():
+    """As the docstring says: the composed kernel is a new tensor with each reading, which nothing can watch."""
+    layer = made(scale=0)
+    before = layer.weight.detach().clone()
+    nn.init.zeros_(layer.weight)
+    layer.weight.data.zero_()
+    assert torch.equal(layer.weight, before)
+    nn.init.ones_(layer.basis)
+    layer.restart()
+    assert torch.equal(layer.weight, torch.ones_like(before))
+    exact(torch.tensor(1.0), layer.root.square().sum() / 9, 1e-5)
+
+
+@pytest.mark.parametrize('parameter', [False, True])
+def test_assigning_a_kernel_makes_an_ordinary_convolution(parameter):
+    layer, kernel = made(), torch.randn(6, 1, 3, 3)
+    bias = layer.bias
+    with pytest.raises(ValueError, match=r'shape \(6, 1, 3, 3\), got \(6, 6, 3, 3\)'):
+        layer.weight = torch.zeros(6, 6, 3, 3)
+    with pytest.raises(ValueError, match='got None'):
+        layer.weight = None
+    assert isinstance(layer, RefConv2d)
+    layer.weight = nn.Parameter(kernel) if parameter else kernel
+    assert type(layer) is nn.Conv2d
+    assert list(layer.state_dict()) == ['weight', 'bias']
+    assert layer.bias is bias
+    assert layer.weight.requires_grad
+    assert vars(layer).keys() == vars(nn.Conv2d(6, 6, 3)).keys()
+    assert torch.equal(layer.weight, kernel)
+
+
+def test_a_missing_part_is_an_error_and_not_the_basis():
+    """nn.Module answers an AttributeError in a property with the buffer of its name."""
+    for name in ('root', 'refocus'):
+        layer = made()
+        delattr(layer, name)
+        with pytest.raises((RuntimeError, KeyError), match=name):
+            layer(torch.randn(1, 6, 5, 5))
+
+
+def test_reset_parameters_draws_a_basis_like_a_plain_layer():
+    layer = made()
+    torch.manual_seed(1)
+    layer.reset_parameters()
+    torch.manual_seed(1)
+    plain = nn.Conv2d(6, 6, 3, groups=6)
+    assert torch.equal(layer.weight, plain.weight)
+    assert torch.equal(layer.bias, plain.bias)
+    assert layer.source is None  # RefConvHook refuses to train it
+    assert not layer.refocus.any()
+
+
+@pytest.mark.parametrize('options', [dict(), dict(init='kaiming'), dict(init='dirac', identity=False)])
+def test_deferred_initialization_reaches_everything(options):
+    with torch.device('meta'):
+        layer = RefConv2d(6, 6, 3, groups=6, **options)
+    layer.to_empty(device='cpu')
+    for tensor in [*layer.parameters(), *layer.buffers()]:
+        tensor.detach().fill_(torch.nan)
+    layer.reset_parameters()
+    layer(torch.randn(1, 6, 5, 5)).sum().backward()
+    assert all(t.isfinite().all() for t in [*layer.parameters(), *layer.buffers(), layer.trained.grad])
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_data_parallel_replicas_compute_with_their_copies(groups):
+    layer, x = made(groups), torch.randn(1, 6, 5, 5)
+    replica = layer._replicate_for_data_parallel()
+    for name, value in [*layer.named_parameters(), *layer.named_buffers()]:  # as torch.nn.parallel.replicate does
+        setattr(replica, name, value * 1)
+    assert torch.equal(replica(x), layer(x))
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_it_is_built_made_and_run_with_fake_tensors(groups):
+    with FakeTensorMode():
+        layer = RefConv2d(6, 6, 3, groups=groups, init='kaiming')
+        assert layer(torch.randn(1, 6, 5, 5)).shape == (1, 6, 3, 3)
+        model = nn.Sequential(nn.Conv2d(6, 6, 3, groups=groups))
+        refocus(model, kinds=ALL, init='kaiming')
+        assert model(torch.randn(1, 6, 5, 5)).shape == (1, 6, 3, 3)
+
+
+# -- copies, devices, dtypes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('copier', [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_are_independent(copier, groups):
+    layer = made(groups)
+    before, root = layer.weight.detach().clone(), layer.root.clone()
+    twin = copier(layer)
+    assert torch.equal(twin.weight, before)
+    with torch.no_grad():
+        twin.trained.mul_(2)
+    twin.load_state_dict({'weight': torch.randn_like(twin.basis), 'bias': twin.bias})
+    assert torch.equal(layer.weight, before)
+    assert torch.equal(layer.root, root)
+    assert not torch.equal(twin.root, root)
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_autocast_rounds_the_kernel_once_like_a_plain_layer(groups):
+    layer, x = made(groups, 0.01), torch.randn(1, 6, 6, 6)
+    plain = layer.to_conv2d()
+    with torch.autocast('cpu', torch.bfloat16):
+        y, expected = layer(x), plain(x)
+        assert layer.weight.dtype == torch.float32
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, expected)
+    y.float().sum().backward()
+    assert layer.trained.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_everything_moves_and_is_cast_with_the_layer(groups):
+    layer = made(groups, dtype=torch.float64).to(torch.bfloat16)
+    assert layer.root.dtype == layer.to_conv2d().weight.dtype == torch.bfloat16
+    layer(torch.randn(1, 6, 5, 5, dtype=torch.bfloat16)).sum().backward()
+    assert layer.trained.grad.any()
+    assert layer.to('meta').root.is_meta
+    assert layer.weight.is_meta
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_a_layer_built_and_run_under_inference_mode_can_train(groups):
+    layer = made(groups)
+    with torch.inference_mode():
+        layer(torch.randn(1, 6, 5, 5))
+    layer(torch.randn(1, 6, 5, 5)).sum().backward()
+    assert layer.trained.grad.any()
+
+
+def test_sync_bn_conversion_keeps_the_layer():
+    model, x = nn.Sequential(made(), nn.BatchNorm2d(6)).eval(), torch.randn(1, 6, 5, 5)
+    expected = model(x)
+    model = convert_sync_batchnorm(model)
+    assert isinstance(model[1], nn.SyncBatchNorm)
+    assert torch.equal(revert_sync_batchnorm(model).eval()(x), expected)
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    layer = made(dtype=torch.float64)
+    x = torch.randn(1, 6, 5, 5, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(layer(x).sin().sum(), layer.refocus)
+    (got,) = torch.autograd.grad(checkpoint(layer, x, use_reentrant=False).sin().sum(), layer.refocus)
+    exact(expected, got)
+
+
+@pytest.mark.parametrize('groups', [1, 6])
+def test_dwconv_decay_mult_reaches_depthwise_layers_only(groups):
+    paramwise = dict(dwconv_decay_mult=0.25)
+    optimizer = dict(type='SGD', lr=0.1, weight_decay=1.0)
+    layer = made(groups)
+    layer.bias = None
+    wrapper = build_optim_wrapper(
+        nn.Sequential(layer), dict(type='OptimWrapper', optimizer=optimizer, paramwise_cfg=paramwise)
+    )
+    assert [g['weight_decay'] for g in wrapper.param_groups] == [0.25 if groups == 6 else 1.0]
+
+
+def test_fx_keeps_it_as_one_node():
+    model, x = nn.Sequential(made(), nn.ReLU()), torch.randn(1, 6, 5, 5)
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.op for node in traced.graph.nodes] == ['placeholder', 'call_module', 'call_module', 'output']
+    assert torch.equal(traced(x), model(x))
+    traced(x).sum().backward()
+    assert model[0].refocus.grad.any()
+
+
+def test_an_optimizer_that_was_built_before_does_not_step_the_basis():
+    model = nn.Sequential(nn.Conv2d(6, 6, 3, groups=6))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    refocus(model)
+    basis = model[0].basis.clone()
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert torch.equal(model[0].basis, basis)
