@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .layers.checkpoint_keys import LoadError as LoadError
-
 
 class CheckpointError(ValueError):
     """A file that is damaged, foreign or unsafe, or that belongs to another model than the config's."""

@@ -37,7 +37,7 @@ RANK, WORLD = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1
 LAUNCHER = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
 BATCH, SAMPLES, EPOCHS, MAX_NORM = 8, 24, 4, 0.5
 STEPS = EPOCHS * SAMPLES // BATCH
-REFCONV = dict(type='RefConv', kernel_size=3, init='kaiming', gain=1.0)
+REFCONV = dict(type='RefConv', kernel_size=3, init='kaiming', kinds=['depthwise', 'grouped', 'dense'])
 LAYERS = [
     dict(REFCONV, in_channels=3, out_channels=8, padding=1),
     dict(type='ReLU'),
@@ -45,14 +45,14 @@ LAYERS = [
     dict(type='BN', num_features=8),
     dict(type='RefConv', in_channels=8, out_channels=8, kernel_size=1),
     dict(type='ReLU'),
-    dict(REFCONV, in_channels=8, out_channels=8, groups=8, form='explicit'),
+    dict(REFCONV, in_channels=8, out_channels=8, groups=4),
     dict(REFCONV, in_channels=8, out_channels=4),
 ]
 
 
 @MODELS.register_module()
 class SplitNet(BaseModel):
-    """Depthwise, dense and pointwise RefConv layers in both forms, in float64.
+    """Depthwise, grouped, dense and pointwise layers, in float64.
 
     Args:
         layers: configs of the layers.
@@ -220,7 +220,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh('cpu', (WORLD,))
-        for _, layer in named_refconvs(model, refocused_only=False):
+        for _, layer in named_refconvs(model):
             fully_shard(layer, mesh=mesh)
         fully_shard(model, mesh=mesh)
     freeze_norms(model.train())

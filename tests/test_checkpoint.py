@@ -16,7 +16,8 @@ from refconv_mm import unpickling
 from refconv_mm.checkpoint import choose_weights, fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.errors import CheckpointError, FuseError
 from refconv_mm.files import write_whole
-from refconv_mm.layer import RefConv2d
+from refconv_mm.layers import RefConv2d
+from refconv_mm.surgery import model as surgery
 from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.states import is_refocused_state
 from refconv_mm.surgery import named_refconvs
@@ -195,15 +196,15 @@ def test_meta_is_kept_and_the_rest_left_out(fused, seg_run):
 
 
 def test_a_kernel_that_is_wrong_is_refused_by_name(seg_run, monkeypatch):
-    original = RefConv2d.to_conv2d
+    original = surgery.fuse_layer
 
-    def wrong(self):
-        conv = original(self)
-        if conv.in_channels == conv.groups == self.in_channels and self.stride == (2, 2):
+    def wrong(layer):
+        conv = original(layer)
+        if conv.stride == (2, 2):
             conv.weight.data[0, 0, 0, 0] += 0.1
         return conv
 
-    monkeypatch.setattr(RefConv2d, 'to_conv2d', wrong)
+    monkeypatch.setattr(surgery, 'fuse_layer', wrong)
     with pytest.raises(FuseError, match=r'layer backbone\.layer\d.*differs by .*tolerance .*nothing was written'):
         fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']))
 
@@ -274,7 +275,7 @@ def test_folding_in_a_wrong_order_is_refused(seg_run, monkeypatch):
 @pytest.mark.parametrize('backbone', [
     dict(type='mmpretrain.MobileNetV2', widen_factor=0.25, conv_cfg=dict(type='RefConv', init='kaiming')),
     dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8,
-         conv_cfg=dict(type='RefConv', init='kaiming', gain=1.0)),
+         conv_cfg=dict(type='RefConv', init='kaiming', kinds='dense')),
 ])  # fmt: skip
 def test_a_classifier_fuses(backbone):
     head = dict(type='LinearClsHead', num_classes=3, in_channels=64 if 'ResNet' in backbone['type'] else 1280)
@@ -294,7 +295,8 @@ def _fuse_nudged(model: dict, scope: str) -> None:
     cfg = Config(dict(default_scope=scope, model=model))
     refocused = build_model(cfg)
     for _, layer in named_refconvs(refocused):
-        layer.refocus.data += 0.01 * torch.randn_like(layer.refocus)
+        layer.restart()
+        layer.trained.data += 0.01 * torch.randn_like(layer.trained)
     result = fuse_checkpoint(cfg, dict(state_dict=refocused.state_dict(), meta={}))
     assert result.comparison.outputs == 'forward'
     assert not is_refocused_state(result.checkpoint['state_dict'])
@@ -302,8 +304,8 @@ def _fuse_nudged(model: dict, scope: str) -> None:
 
 def test_a_two_stage_detector_is_compared_on_its_features():
     cfg = Config.fromfile(Path(mmdet_configs()) / 'faster_rcnn' / 'faster-rcnn_r50_fpn_1x_coco.py')
-    cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8, conv_cfg=dict(type='RefConv'), init_cfg=None)
-    cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16, conv_cfg=dict(type='RefConv'))
+    cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8, conv_cfg=dict(type='RefConv', kinds='dense'), init_cfg=None)
+    cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16, conv_cfg=dict(type='RefConv', kinds='dense'))
     cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
     cfg.model.roi_head.bbox_roi_extractor.update(out_channels=16)
     cfg.model.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from refconv_mm import RefConv2d
 from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.options import kind_of
+from refconv_mm.surgery.selection import kind_of
 from refconv_mm.surgery import named_refconvs
 
 from .conftest import ROOT

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from refconv_mm import refocus
+from refconv_mm.analysis.benchmark.released_layer import with_released_layers
 from refconv_mm.distributed import gradient_bytes, whole_state_dict
 from refconv_mm.runners import build_runner
 from refconv_mm.unpickling import takes_allow_list
@@ -143,7 +144,7 @@ def test_fully_sharded_training_is_that_of_one_process(two, start, tmp_path):
     expected = worker.sharded(tmp_path, start)
     assert not expected['sharded']
     for result in two['sharded']:
-        assert {'layers.0.refocus', 'layers.4.weight', 'layers.6.refocus_map'} <= set(result['sharded'])
+        assert {'layers.0.refocus_map', 'layers.4.weight', 'layers.6.refocus'} <= set(result['sharded'])
         assert_same([result], expected)
         torch.testing.assert_close(result['outputs'], expected['outputs'], rtol=0, atol=EXACT)  # of the fused model
 
@@ -174,14 +175,16 @@ def test_gradient_bytes_are_those_of_what_trains():
     assert not dist.is_initialized()
 
 
-@pytest.mark.parametrize('form', ['plain', 'auto', 'update', 'explicit'])
+@pytest.mark.parametrize('form', ['plain', 'refocused', 'released'])
 def test_mobilenetv2_sends_what_the_docs_say(form):
     init_default_scope('mmpretrain')
     model = MODELS.build(get_config('mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py').model)
     if form != 'plain':
-        refocus(model.backbone, form=form)
+        refocus(model.backbone, kinds=('depthwise', 'dense'))
+    if form == 'released':
+        with_released_layers(model)
     counted = gradient_bytes(model, lambda net: sum(out.sum() for out in net(torch.ones(2, 3, 32, 32))).backward())
-    assert counted == (176_203_808 if form == 'explicit' else 14_019_488)
+    assert counted == (176_203_808 if form == 'released' else 14_019_488)
     assert f'{counted:,}' in (ROOT / 'docs' / 'distributed.md').read_text()
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from refconv_mm import onnx_graph as G
 from refconv_mm import onnx_model as M
+from refconv_mm import RefConv2d
 from refconv_mm.checkpoint import fuse_checkpoint, write_fused
 from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.errors import CheckpointError, ExportError, MissingPackageError
@@ -31,7 +32,7 @@ from refconv_mm.surgery import named_refconvs
 from .conftest import ROOT, detector, needs_new_torch, segmenter
 
 pytestmark = needs_new_torch
-REFCONV = dict(type='RefConv', init='kaiming')
+REFCONV = dict(type='RefConv', init='kaiming', gain=None, kinds=['depthwise', 'dense'])
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
@@ -102,7 +103,9 @@ def images(tmp_path_factory):
 def trained(model: nn.Module) -> nn.Module:
     """Learned running statistics, and last layers that tell the classes apart."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, RefConv2d):
+            module.restart()  # draws the random initialization
+        elif isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
         elif name.endswith(('conv_seg', 'head.fc')):

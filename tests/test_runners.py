@@ -137,7 +137,7 @@ def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatc
     )  # so that monkeypatch restores it
     runner = build_runner(cfg)
     runner.load_or_resume()
-    assert all(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(runner.model))
+    assert all(layer.source == 'plain checkpoint' for _, layer in named_refconvs(runner.model))
 
 
 def test_options_of_the_command_line(city, tmp_path, monkeypatch):

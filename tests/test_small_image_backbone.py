@@ -41,7 +41,7 @@ def test_names_that_are_not_there_are_refused():
 )
 def test_the_four_nets_on_an_image_of_cifar(net, layers, side):
     cfg = Config.fromfile(ROOT / f'configs/cifar10/{net}_cifar10.py')
-    cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone)
+    cfg.model.backbone = dict(type='RefocusedBackbone', kinds=['depthwise', 'grouped', 'dense'], backbone=cfg.model.backbone)
     model = build_model(cfg)
     assert len(named_refconvs(model)) == layers
     (features,) = model.extract_feat(torch.zeros(1, 3, 32, 32), stage='backbone')

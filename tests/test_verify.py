@@ -22,7 +22,7 @@ class Net(nn.Module):
 
 def pair() -> tuple[nn.Module, nn.Module]:
     model = Net().eval()
-    refocus(model, init='kaiming')
+    refocus(model, init='kaiming', kinds=('depthwise', 'grouped', 'dense'))
     plain = copy.deepcopy(model)
     fuse(plain)
     return model, plain

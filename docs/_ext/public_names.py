@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from astroid import nodes
+from autoapi._parser import Parser
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -30,7 +32,19 @@ def check(app: Sphinx, env: BuildEnvironment) -> None:
             LOGGER.warning('%s is public and has no docstring', full)
 
 
+def lift_conditional_imports() -> None:
+    """Makes autoapi see the imports below a module's `if`: names that need OpenMMLab."""
+    original = Parser.parse_module
+
+    def parse_module(self: Parser, node: nodes.Module) -> list:
+        node.body = [each for one in node.body for each in (one.body if isinstance(one, nodes.If) else [one])]
+        return original(self, node)
+
+    Parser.parse_module = parse_module
+
+
 def setup(app: Sphinx) -> dict:
+    lift_conditional_imports()
     app.add_config_value('public_package', None, 'env')
     app.connect('env-check-consistency', check)
     return {'parallel_read_safe': True}

@@ -12,7 +12,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from ..layers import RefConv2d
+from ..layers.checkpoint_keys import KEYS
 from ..openmmlab.models import unwrapped
 from ..surgery import named_refconvs
 from ..surgery.selection import as_patterns
@@ -60,6 +62,7 @@ class StartHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         self.filled: dict[tuple[int, str], str] = {}
+        self.lost: list[str] = []
         self.source: str | None = None  # during init_weights each module's init_cfg names it
         self.handles = [
             # The public method is in torch 2.5 and newer.
@@ -81,6 +84,12 @@ class StartHook(Hook):
         for handle in self.handles:
             handle.remove()
         model = unwrapped(runner.model)
+        if self.lost:
+            raise CheckpointError(
+                f'the checkpoint of init_cfg refocuses layers that are plain in this model ({", ".join(self.lost[:3])}): '
+                'their kernels were loaded without their updates. Set conv_cfg as in its run, or fuse it first (refconv '
+                'fuse CONFIG CKPT) and start from fused.pth'
+            )
         if any(parameter.device.type != 'cpu' for parameter in model.parameters()):
             from ..openmmlab.gpu_ops import check_ops  # imports torchvision and all ops of mmcv
 
@@ -104,6 +113,8 @@ class StartHook(Hook):
 
     def _note(self, pretrained: str | None) -> Any:
         def note(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+            if not isinstance(module, RefConv2d) and any(prefix + key in state for key in KEYS):
+                self.lost.append(prefix[:-1])
             for name, parameter in _own(module).items():
                 value = state.get(prefix + name)
                 if value is not None and value.shape == parameter.shape:

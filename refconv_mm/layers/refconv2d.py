@@ -35,8 +35,8 @@ class RefConv2d(nn.Conv2d):
 
     Attributes:
         options: the options.
-        source: origin of basis and trained parameter: None (not filled yet), `'random'` (trained from that),
-            `'copied'` (by DDP and the like),            `'plain checkpoint'`, `'refocused checkpoint'`, or `'model'` (surgery).
+        source: origin of basis and trained parameter: None (not filled yet), `'random'` (started from that), `'copied'`
+            (by DDP and the like), `'plain checkpoint'`, `'refocused checkpoint'`, or `'model'` (surgery).
 
     Raises:
         TypeError, ValueError: a bad option, a pointwise layer, or a kernel smaller than the map.
@@ -100,7 +100,6 @@ class RefConv2d(nn.Conv2d):
             return tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})  # type: ignore[return-value]
         if self.source is None and self.training and torch.is_grad_enabled() and not self._was_filled():
             self.restart()
-            self.source = 'random'
         return super().forward(input)
 
     def _was_filled(self) -> bool:
@@ -115,6 +114,7 @@ class RefConv2d(nn.Conv2d):
     def restart(self) -> None:
         """Computes the root of the basis and initializes the trained parameter. Call it after writing into `basis`."""
         value, self._buffers['root'] = initial_values(self.basis, self.groups, self.options)
+        self.source = self.source or 'random'
         if self.trained.device == value.device:
             self.trained.copy_(value)
         else:  # the basis came by assignment into a layer on meta

@@ -14,7 +14,7 @@ from torch import nn
 from ..layers import RefConv2d
 from ..layers.in_place import begin
 from ..layers.options import split_options
-from ..surgery.conv_types import replaces
+from ..surgery.conv_types import replaces, type_name
 from ..surgery.selection import why_not
 
 
@@ -82,7 +82,7 @@ def check_padding(model: nn.Module) -> None:
         parameter = inspect.signature(type(module)).parameters.get('conv_cfg')
         pads = parameter is not None and parameter.default == dict(type='Conv2dAdaptivePadding')
         own = getattr(module, 'conv_cfg', None) if pads else None
-        if isinstance(own, dict) and own.get('type') in ('RefConv', RefConv):
+        if type_name(own) == 'RefConv':
             raise ValueError(
                 f"{name or type(module).__name__}: conv_cfg=dict(type='RefConv') replaces Conv2dAdaptivePadding, this "
                 "backbone's default, and would pad otherwise: write type='RefConvAdaptivePadding'. (If the backbone was "

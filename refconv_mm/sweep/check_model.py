@@ -149,7 +149,8 @@ def _reach(subject: Subject, plain: nn.Module) -> str:
     backbone = plain.backbone
     whole = len(refocus(nn.ModuleList([copy.deepcopy(backbone)]), kinds=KINDS, dry_run=True).rows)
     try:
-        reached = subject.build_backbone(conv_cfg=dict(type='RefConv', kinds=list(KINDS)))
+        kind = 'RefConvAdaptivePadding' if config['type'].rpartition('.')[2].startswith('EfficientNet') else 'RefConv'
+        reached = subject.build_backbone(conv_cfg=dict(type=kind, kinds=list(KINDS)))
     except TypeError as error:
         if "unexpected keyword argument 'conv_cfg'" in str(error):
             return 'not taken'

@@ -11,7 +11,7 @@ from refconv_mm.analysis.benchmark import measure as B
 from refconv_mm.analysis.benchmark.suite import run_suite
 from refconv_mm.analysis.common.made import Trainer, find_config, made_batch
 from refconv_mm.analysis.common.text import quartiles
-from refconv_mm.layer import RefConv2d
+from refconv_mm.layers import RefConv2d
 
 MODEL = """
 default_scope = 'mmpretrain'
@@ -42,18 +42,18 @@ def test_it_measures_reports_and_does_nothing_twice(suite, tmp_path, monkeypatch
     results = json.loads((tmp_path / 'results.json').read_text())
     assert [case['batch'] for case in results['cases']] == [1, 2]
     training = results['cases'][0]['training']
-    assert set(training) == {'plain', 'explicit', 'update'}
-    assert training['update']['parameters'] == training['plain']['parameters'] < training['explicit']['parameters']
+    assert set(training) == {'plain', 'released', 'refocused'}
+    assert training['refocused']['parameters'] == training['plain']['parameters'] < training['released']['parameters']
     assert (
-        training['update']['gradient_bytes']
+        training['refocused']['gradient_bytes']
         == training['plain']['gradient_bytes']
         == 4 * training['plain']['parameters']
     )
-    assert training['explicit']['peak_bytes'] > training['update']['peak_bytes']
+    assert training['released']['peak_bytes'] > training['refocused']['peak_bytes']
     assert set(results['cases'][0]['inference']) == {'plain', 'refocused', 'fused', 'folded'}
     grown = {(row['channels'], row['form']): row['parameters'] for row in results['growth']}
-    assert grown[16, 'plain'] == grown[16, 'update'] == 16 * 9
-    assert grown[16, 'explicit'] == 16 * 16 * 9
+    assert grown[16, 'plain'] == grown[16, 'refocused'] == 16 * 9
+    assert grown[16, 'released'] == 16 * 16 * 9
     text = (tmp_path / 'report.md').read_text()
     assert 'the command' in text
     assert text.count('| tiny |') == 2 + 2 + 3 + 1
@@ -103,7 +103,7 @@ def test_made_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path):
 
 def test_the_growing_layer_leaves_out_what_memory_can_t_hold(monkeypatch):
     monkeypatch.setattr(B, 'memory', lambda: B.SPARE)
-    assert [row['form'] for row in B.grow([8], seconds=0.01)] == ['plain', 'update']
+    assert [row['form'] for row in B.grow([8], seconds=0.01)] == ['plain', 'refocused']
 
 
 def test_tables_say_median_and_quartiles():

@@ -86,7 +86,7 @@ def test_what_runs_in_production_is_measured():
     torch.manual_seed(0)
     plain, refocused = Net(), Net()
     refocused.load_state_dict(plain.state_dict())
-    refocus(refocused)
+    refocus(refocused, kinds=('depthwise', 'grouped', 'dense'))
     branches = nn.Sequential(Branches())
     models, options = dict(plain=plain, refocused=refocused, branches=branches), CostOptions((8, 8), 2, 0.01)
     results = C.measure(models, 2, options)

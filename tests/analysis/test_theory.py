@@ -6,21 +6,27 @@ import math
 import pytest
 import torch
 
-from refconv_mm import functional as RF
+from refconv_mm.analysis.common.layers import Geometry
+from refconv_mm.layers.transformation import gram_matrices
 from refconv_mm.analysis.common.kernels import KernelSet
 from refconv_mm.analysis.common.layers import layer_settings, without_scaling
 from refconv_mm.analysis.theory import TheoryOptions
 from refconv_mm.analysis.theory import measure as T
 from refconv_mm.analysis.theory.report import report
-from refconv_mm.layer import RefConv2d
+from refconv_mm.layers import RefConv2d
 from refconv_mm.turning import turned
 
 from ..test_tools import tool  # noqa: F401
 
 
-def depthwise(channels: int = 64, side: int = 3) -> tuple[torch.Tensor, RF.Geometry]:
+def geometry(shape, groups: int, map_k: int) -> Geometry:
+    slices = shape[0] * shape[1]
+    return Geometry(slices, slices // groups, groups, shape[2] * shape[3], map_k)
+
+
+def depthwise(channels: int = 64, side: int = 3) -> tuple[torch.Tensor, Geometry]:
     kernel = torch.randn(channels, 1, side, side, dtype=torch.float64)
-    return kernel, RF.geometry(kernel.shape, channels, 3)
+    return kernel, Geometry(channels, 1, channels, side * side, 3)
 
 
 def whitened(rows: torch.Tensor) -> torch.Tensor:
@@ -29,8 +35,8 @@ def whitened(rows: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_gram_matrix_of_ones_counts_covered_positions():
-    geo = RF.geometry((4, 1, 3, 3), 4, 3)
-    matrix = RF.gram_matrices(torch.ones(4, 1, 3, 3), geo)
+    geo = Geometry(4, 1, 4, 9, 3)
+    matrix = gram_matrices(torch.ones(4, 1, 3, 3), geo.width, 3)
     counts = torch.tensor([4, 6, 4, 6, 9, 6, 4, 6, 4], dtype=torch.float64)
     torch.testing.assert_close(matrix.diagonal(dim1=1, dim2=2), 4 * counts[None])
     # A corner is covered by four ninths of what covers the centre.
@@ -43,8 +49,8 @@ def test_the_gram_matrix_of_ones_counts_covered_positions():
 def test_a_kernel_of_its_centre_alone_has_no_favourite():
     basis = torch.zeros(4, 1, 3, 3)
     basis[:, :, 1, 1] = torch.tensor([1.0, 2, 3, 4])[:, None]
-    geo = RF.geometry(basis.shape, 4, 3)
-    torch.testing.assert_close(RF.gram_matrices(basis, geo)[0], 30 * torch.eye(9, dtype=torch.float64))
+    geo = Geometry(4, 1, 4, 9, 3)
+    torch.testing.assert_close(gram_matrices(basis, geo.width, 3)[0], 30 * torch.eye(9, dtype=torch.float64))
     found = T.gram_spectrum(basis, geo)
     assert found['condition'] == pytest.approx(1)
     assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
@@ -52,20 +58,20 @@ def test_a_kernel_of_its_centre_alone_has_no_favourite():
 
 def test_one_step_of_refocusing_is_the_plain_one_times_the_gram_matrix():
     kernel, geo = depthwise(6)
-    layer = RefConv2d(6, 6, 3, groups=6, bias=False, form='explicit', dtype=torch.float64)
-    layer.basis.copy_(kernel)
+    layer = RefConv2d(6, 6, 3, groups=6, bias=False, gain=None, dtype=torch.float64)
+    layer.load_state_dict({'weight': kernel})
     gradient = torch.randn_like(kernel)
     optimizer = torch.optim.SGD([layer.trained], lr=0.1)
     (layer.weight * gradient).sum().backward()
     optimizer.step()
-    expected = kernel - 0.1 * (gradient.flatten(1) @ RF.gram_matrices(kernel, geo)[0]).view_as(kernel)
+    expected = kernel - 0.1 * (gradient.flatten(1) @ gram_matrices(kernel, geo.width, 3)[0]).view_as(kernel)
     torch.testing.assert_close(layer.weight.detach(), expected)
 
 
 def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
     kernel, geo = depthwise()
     gradient = whitened(torch.randn(64, 9, dtype=torch.float64))
-    matrix = RF.gram_matrices(kernel, geo)[0]
+    matrix = gram_matrices(kernel, geo.width, 3)[0]
     refocused = T.predict(kernel, kernel - 0.1 * (gradient @ matrix).view_as(kernel), geo)
     assert refocused['direction'] == pytest.approx(1)
     assert refocused['exponent'] == pytest.approx(2)
@@ -79,7 +85,7 @@ def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
 @pytest.mark.parametrize('chosen', [0, 4, 8])
 def test_an_update_along_one_eigenvector_is_found_there(chosen):
     kernel, geo = depthwise()
-    vector = torch.linalg.eigh(RF.gram_matrices(kernel, geo)[0]).eigenvectors.flip(1)[:, chosen]
+    vector = torch.linalg.eigh(gram_matrices(kernel, geo.width, 3)[0]).eigenvectors.flip(1)[:, chosen]
     update = torch.randn(64, 1, dtype=torch.float64) * vector
     energy = T.predict(kernel, kernel + update.view_as(kernel), geo)['energy']
     assert energy == pytest.approx([float(i == chosen) for i in range(9)], abs=1e-12)
@@ -98,7 +104,7 @@ def test_random_updates_are_not_predicted():
 
 def test_growth_by_the_diagonal_and_against_it():
     kernel, geo = depthwise()
-    diagonal = RF.gram_matrices(kernel, geo)[0].diagonal().view(3, 3)
+    diagonal = gram_matrices(kernel, geo.width, 3)[0].diagonal().view(3, 3)
     growth = 1e-3 * diagonal / kernel.abs().mean(0)  # so that mean |w| grows by the diagonal
     found = T.predict(kernel, kernel * (1 + growth), geo)
     assert found['growth'] == pytest.approx(1)
@@ -108,8 +114,8 @@ def test_growth_by_the_diagonal_and_against_it():
 
 def test_dense_layers_have_a_matrix_for_each_slice():
     kernel = torch.randn(8, 5, 3, 3, dtype=torch.float64)
-    geo = RF.geometry(kernel.shape, 1, 3)
-    matrices = RF.gram_matrices(kernel, geo)
+    geo = geometry(kernel.shape, 1, 3)
+    matrices = gram_matrices(kernel, geo.width, 3)
     assert matrices.shape == (40, 9, 9)
     gradient = torch.randn(40, 1, 9, dtype=torch.float64)
     update = (gradient @ matrices).view_as(kernel)
@@ -119,17 +125,17 @@ def test_dense_layers_have_a_matrix_for_each_slice():
     flat, part = T.sampled([kernel, kernel + update], geo, 10, 0)
     assert (part.groups, part.slices, len(flat[0])) == (10, 10, 10)
     (index,) = [i for i in range(40) if torch.equal(kernel.view(40, 3, 3)[i], flat[0][0, 0])]
-    torch.testing.assert_close(RF.gram_matrices(flat[0], part)[0], matrices[index])
+    torch.testing.assert_close(gram_matrices(flat[0], part.width, 3)[0], matrices[index])
 
 
 def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
     kernel = torch.randn(4, 2, 7, 7, dtype=torch.float64)
-    geo = RF.geometry(kernel.shape, 1, 3)
+    geo = geometry(kernel.shape, 1, 3)
     found = T.gram_spectrum(kernel, geo)
     assert found['condition'] is None
     assert sum(value > 1e-12 for value in found['values']) == 9
     gradient = torch.randn(8, 1, 49, dtype=torch.float64)
-    after = kernel + (gradient @ RF.gram_matrices(kernel, geo)).view_as(kernel)
+    after = kernel + (gradient @ gram_matrices(kernel, geo.width, 3)).view_as(kernel)
     assert sum(T.predict(kernel, after, geo)['energy'][:9]) == pytest.approx(1)
 
 
@@ -180,7 +186,7 @@ def test_the_report_says_that_refocusing_adds_two():
         gradient = torch.randn(64, 9, dtype=torch.float64)  # of any shape: the same for both
         kernels['before'][layer] = kernel
         kernels['plain'][layer] = kernel - 1e-3 * gradient.view_as(kernel)
-        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ RF.gram_matrices(kernel, geo)[0]).view_as(kernel)
+        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ gram_matrices(kernel, geo.width, 3)[0]).view_as(kernel)
     sets = [KernelSet(name, name, 'plain', each) for name, each in kernels.items()]
     text = '\n\n'.join(report(T.measure(sets, TheoryOptions()))[0])
     row = next(line for line in text.splitlines() if line.startswith('| refocused | ') and line.endswith('|  |'))
@@ -190,10 +196,10 @@ def test_the_report_says_that_refocusing_adds_two():
 
 
 def test_layers_are_guessed_without_a_config():
-    assert layer_settings(torch.ones(8, 1, 3, 3), None, 5)[0] == RF.geometry((8, 1, 3, 3), 8, 3)
-    assert layer_settings(torch.ones(8, 4, 5, 5), None, 3)[0] == RF.geometry((8, 4, 5, 5), 1, 3)
+    assert layer_settings(torch.ones(8, 1, 3, 3), None, 5)[0] == geometry((8, 1, 3, 3), 8, 3)
+    assert layer_settings(torch.ones(8, 4, 5, 5), None, 3)[0] == geometry((8, 4, 5, 5), 1, 3)
     assert layer_settings(torch.ones(8, 4, 2, 2), None, 3)[0].map_k == 1
-    assert layer_settings(torch.ones(8, 2, 3, 3), (4, 3, 1.0), 3) == (RF.geometry((8, 2, 3, 3), 4, 3), 1.0)
+    assert layer_settings(torch.ones(8, 2, 3, 3), (4, 3, 1.0), 3) == (geometry((8, 2, 3, 3), 4, 3), 1.0)
 
 
 def test_another_basis_is_refused():

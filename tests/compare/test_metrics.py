@@ -12,13 +12,13 @@ from refconv_mm.compare.metrics import METRICS, OtherMetricHook, branch_metric, 
 
 
 def refocused(**options) -> nn.Sequential:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8))
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2))
     refocus(model, **options)
     return model
 
 
 def test_a_turned_matrix_has_the_eigenvalues_and_other_eigenvectors():
-    gram = refocused()[1].metric
+    gram = refocused()[0].root.double()
     other = turned(gram, seed=3)
     torch.testing.assert_close(torch.linalg.eigvalsh(other), torch.linalg.eigvalsh(gram), rtol=1e-4, atol=1e-5)
     assert (other - gram).abs().max() > 0.1 * gram.abs().max()
@@ -28,7 +28,7 @@ def test_a_turned_matrix_has_the_eigenvalues_and_other_eigenvectors():
 
 def test_branches_are_the_gradients_of_their_kernels():
     """A kernel that is a sum of branches moves, in a step of SGD, by the sum of the branches' steps."""
-    layer = refocused()[1]
+    layer = refocused()[0]
     row, column = torch.zeros(3, 3), torch.zeros(3, 3)
     row[1], column[:, 1] = 1, 1
     centre = row * column
@@ -48,15 +48,19 @@ def test_the_hook_sets_the_matrices_of_a_run(metric, gain):
     model = refocused(gain=gain)
     before = copy.deepcopy(model)
     OtherMetricHook(metric).before_train(SimpleNamespace(model=model))
-    x = torch.randn(1, 3, 8, 8)
-    for net in (before, model):
-        net(x).square().sum().backward()
-    same = [torch.allclose(a.refocus.grad, b.refocus.grad) for a, b in zip(before, model, strict=True)]
-    assert same == [metric == 'turned', False]  # the stem is dense
+    for old, new in zip(before, model, strict=True):
+        assert torch.equal(old.weight, new.weight)
+        step = torch.randn_like(new.basis)
+        (new.weight * step).sum().backward()
+        rows = step.reshape(len(new.root), -1, 9)
+        expected = turned(old.root, 1) if metric == 'turned' else branch_metric(new, metric).sqrt().float()
+        if metric != 'turned':
+            torch.testing.assert_close(new.refocus.grad, (rows @ expected).view_as(step))
+        assert not torch.allclose(new.root, old.root)
 
 
 def test_what_it_cannot_do_is_refused():
     with pytest.raises(ValueError, match='metric must be one of'):
         OtherMetricHook('gram')
-    with pytest.raises(ValueError, match=r"1: OtherMetricHook needs form='update'|0: OtherMetricHook needs"):
-        OtherMetricHook('turned').before_train(SimpleNamespace(model=refocused(form='explicit')))
+    with pytest.raises(ValueError, match='[01]: OtherMetricHook needs layers of the root form'):
+        OtherMetricHook('turned').before_train(SimpleNamespace(model=refocused(map_k=1)))

@@ -8,7 +8,7 @@ from refconv_mm.compare.plan_file import read_plan
 from refconv_mm.compare.run_configs import arm_config
 from refconv_mm.compare.speed import gram_diagonals
 from refconv_mm.openmmlab.config import is_refocused_config
-from refconv_mm.functional import geometry, gram_matrices
+from refconv_mm.layers.transformation import gram_matrices
 
 from ..conftest import ROOT
 from .conftest import write_plan
@@ -84,7 +84,7 @@ def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_pat
     found = gram_diagonals(config(plan, 'refocused'), str(start))
     assert len(found) == 18
     kernel = torch.load(start)['state_dict']['backbone.layer1.0.conv.0.conv.weight']
-    gram = gram_matrices(kernel, geometry(kernel.shape, kernel.shape[0], 3))
+    gram = gram_matrices(kernel, kernel.shape[0], 3)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean().item()
     assert found['backbone.layer1.0.conv.0.conv'] == pytest.approx(mean, rel=1e-9)
     plain, refocused = (config(plan, arm).optim_wrapper.paramwise_cfg.custom_keys for arm in ('speed', 'both'))

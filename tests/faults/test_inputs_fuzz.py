@@ -35,7 +35,6 @@ OPTIONS = st.fixed_dictionaries({}, optional=dict(
     map_k=st.sampled_from([1, 3, 5, 7]) | VALUES,
     init=st.sampled_from(['zero', 'kaiming', 'dirac']) | VALUES,
     identity=st.booleans() | VALUES,
-    form=st.sampled_from(['auto', 'update', 'explicit']) | VALUES,
     gain=st.none() | st.floats(1e-3, 1e3) | VALUES,
     kinds=st.sampled_from(['dense', ['depthwise', 'grouped']]) | VALUES,
 ))  # fmt: skip

@@ -4,7 +4,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
 from refconv_mm import fuse
-from refconv_mm.openmmlab.config import plain_config
+from refconv_mm.openmmlab.config import plain_config, without_run
 from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.surgery import named_refconvs
 
@@ -20,9 +20,9 @@ def test_a_backbone_without_conv_cfg_is_refocused_without_a_prefix():
     assert len(names) == 4
     assert type(backbone) is type(plain)
     assert set(plain.state_dict()) <= set(backbone.state_dict())
-    assert all(layer.basis_source == 'random' for _, layer in named_refconvs(backbone))
+    assert all(layer.source is None for _, layer in named_refconvs(backbone))
     backbone.load_state_dict(plain.state_dict())
-    assert all(layer.basis_source == 'checkpoint' for _, layer in named_refconvs(backbone))
+    assert all(layer.source == 'plain checkpoint' for _, layer in named_refconvs(backbone))
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(plain.eval()(x)[0], backbone.eval()(x)[0])
     fuse(backbone)
@@ -40,7 +40,7 @@ def test_an_unscoped_type_is_found_in_the_scope_in_force():
 
 
 def test_a_neck_can_stand_in_the_builder_too():
-    neck = dict(type='RefocusedBackbone', backbone=dict(type='FPN', in_channels=[2, 4], out_channels=8, num_outs=2))
+    neck = dict(type='RefocusedBackbone', kinds='dense', backbone=dict(type='FPN', in_channels=[2, 4], out_channels=8, num_outs=2))
     head = dict(type='RetinaHead', num_classes=2, in_channels=8, feat_channels=8)
     backbone = dict(
         type='ResNet', depth=18, base_channels=2, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)
@@ -77,7 +77,7 @@ def test_a_segmentor_may_write_pretrained_into_the_builder_s_config(tmp_path):
         model = MODELS.build(ConfigDict(cfg, type='mmseg.EncoderDecoder'))
         model.init_weights()
     for name, layer in named_refconvs(model.backbone):
-        assert layer.basis_source == 'checkpoint'
+        assert layer.source == 'plain checkpoint'
         assert torch.equal(layer.basis, weights[f'{name}.weight'])
 
 
@@ -98,10 +98,30 @@ def test_efficientnet_keeps_its_own_padding():
     plain = MODELS.build(config)
     backbone = MODELS.build(dict(type='RefocusedBackbone', backbone=config))
     plain.eval(), backbone.eval()
-    assert len(named_refconvs(backbone)) == 17
+    assert len(named_refconvs(backbone)) == 16
     backbone.load_state_dict(plain.state_dict())
     x = torch.randn(1, 3, 65, 64)
     for a, b in zip(plain(x), backbone(x), strict=True):
         assert torch.equal(a, b)
     fuse(backbone)
     assert [type(m) for m in backbone.modules()] == [type(m) for m in plain.modules()]
+
+
+def test_a_backbone_that_its_constructor_fills_is_loaded(tmp_path):
+    """timm's `checkpoint_path` and `pretrained=True`; fused.py must not keep the path of a file that others lack."""
+    __import__('mmpretrain.models')
+    timm = __import__('timm')
+    weights = timm.create_model('mobilenetv3_small_050').state_dict()
+    torch.save(weights, tmp_path / 'weights.pth')
+    config = dict(type='mmpretrain.TIMMBackbone', model_name='mobilenetv3_small_050')
+    config['checkpoint_path'] = str(tmp_path / 'weights.pth')
+    backbone = MODELS.build(dict(type='RefocusedBackbone', backbone=config))
+    layers = named_refconvs(backbone)
+    assert layers
+    for name, layer in layers:
+        assert layer.source == 'model'
+        assert torch.equal(layer.basis, weights[name.removeprefix('timm_model.') + '.weight'])
+    empty = MODELS.build(dict(type='RefocusedBackbone', backbone={**config, 'checkpoint_path': ''}))
+    assert {layer.source for _, layer in named_refconvs(empty)} == {None}
+    model = dict(backbone=dict(type='RefocusedBackbone', backbone=config))
+    assert str(tmp_path) not in without_run(plain_config(Config(dict(model=model)))).pretty_text

@@ -12,7 +12,8 @@ from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch.hub import load_state_dict_from_url
 
-from refconv_mm import compat, unpickling
+from refconv_mm import unpickling
+from refconv_mm.openmmlab import compat
 
 
 def test_ssd_head_gets_loss_cls(monkeypatch):
@@ -69,6 +70,7 @@ try:
 except pickle.UnpicklingError:
     pass
 import refconv_mm
+refconv_mm.openmmlab.prepare()
 assert torch.load({str(tmp_path / 'x.pth')!r})['hub'].mean() == 1.5
 """
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
@@ -96,6 +98,7 @@ def left():
 if left() == b'old':
     raise SystemExit('mmengine writes whole files now: the entry can go')
 import refconv_mm
+refconv_mm.openmmlab.prepare()
 assert left() == b'old'
 assert list(path.parent.iterdir()) == [path]
 """

@@ -63,7 +63,8 @@ NEW_STYLE = """
 from mmengine.config import read_base
 from mmengine.hooks import IterTimerHook
 from mmpretrain.models import MobileNetV2
-from refconv_mm import RefConv2d, RefConvHook, build_refocused_backbone
+from refconv_mm import RefConvHook, build_refocused_backbone
+from refconv_mm.openmmlab import RefConv
 
 model = dict(type='mmpretrain.ImageClassifier', neck=dict(type='mmpretrain.GlobalAveragePooling'),
              head=dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=1280),
@@ -74,7 +75,7 @@ default_scope = 'mmpretrain'
 
 
 @pytest.mark.parametrize('backbone', [
-    'dict(type=MobileNetV2, widen_factor=0.25, conv_cfg=dict(type=RefConv2d, gain=1.0))',
+    'dict(type=MobileNetV2, widen_factor=0.25, conv_cfg=dict(type=RefConv, gain=1.0))',
     'dict(type=build_refocused_backbone, backbone=dict(type=MobileNetV2, widen_factor=0.25))',
 ])  # fmt: skip
 def test_new_style_configs_fuse_to_files_that_load(backbone, tmp_path):

@@ -11,7 +11,7 @@ from mmdet.apis import init_detector
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torch import nn
 
-from refconv_mm import compat, gpu_ops
+from refconv_mm.openmmlab import compat, gpu_ops
 from refconv_mm.errors import GpuOpsError
 
 

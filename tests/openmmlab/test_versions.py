@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 from packaging.version import Version
 
-from refconv_mm import versions
+from refconv_mm.openmmlab import versions
 
 
 def pretend(monkeypatch, **found):
@@ -32,7 +32,6 @@ def test_what_is_installed_here_is_supported():
     (dict(mmcv=None, onedl_mmcv=None, mmcv_lite='2.1.0'), 'mmcv-lite is installed'),
     (dict(mmcv='2.2.0'), r'mmcv 2\.2\.0 is installed, refconv_mm supports >=2\.0\.1,<2\.2: pip install mmcv==2\.1\.0'),
     (dict(mmengine='0.9.0'), 'mmengine 0.9.0'),
-    (dict(mmdet='2.28.0'), 'mmdet 2.28.0'),
     (dict(torch='1.13.1'), 'torch 1.13.1'),
     (dict(mmcv=None, onedl_mmcv='2.2.9'), r'onedl-mmcv 2\.2\.9 .*>=2\.3,<2\.4: pip install onedl-mmcv==2\.3\.6'),
     (dict(mmdet='3.3.0', onedl_mmdetection='3.5.1'), 'mmdet 3.3.0 and onedl-mmdetection 3.5.1 are both installed'),
@@ -40,6 +39,12 @@ def test_what_is_installed_here_is_supported():
 def test_what_does_not_fit_is_named_with_what_to_install(monkeypatch, found, match):
     pretend_stack(monkeypatch, **dict(mmengine='0.10.7', mmcv='2.1.0') | found)
     with pytest.raises(ImportError, match=match):
+        versions.check_versions()
+
+
+def test_an_unknown_version_of_a_library_that_the_run_may_not_need_is_a_warning(monkeypatch):
+    pretend_stack(monkeypatch, mmengine='0.10.7', mmcv='2.1.0', mmdet='2.28.0')
+    with pytest.warns(UserWarning, match=r'mmdet 2\.28\.0 is installed, refconv_mm supports'):
         versions.check_versions()
 
 
