@@ -63,16 +63,17 @@ class RefConv2d(nn.Conv2d):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The kernel `Wt`, `(O, I/g, KH, KW)`, differentiable with respect to the trained parameter."""
-        if 'weight' not in self._buffers:  # while nn.Conv2d constructs itself
+        basis = self._buffers.get('weight')
+        if basis is None:  # while nn.Conv2d constructs itself
             return self.__getattr__('weight')
         if self.source is None and not self._was_filled():
-            return self.basis
+            return basis
         try:
-            parts = self.basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
-            if self.basis.is_meta or not _autocasts(self.basis.device.type):
-                return RF.refocused_kernel(*parts)  # type: ignore[arg-type]
-            with torch.autocast(self.basis.device.type, enabled=False):  # the convolution rounds the kernel, once
-                return RF.refocused_kernel(*parts)  # type: ignore[arg-type]
+            trained, root, identity = getattr(self, self.trained_name), self._buffers['root'], self.options.identity
+            if basis.is_meta or not _autocasts(basis.device.type):
+                return RF.refocused_kernel(basis, trained, root, identity)
+            with torch.autocast(basis.device.type, enabled=False):  # the convolution rounds the kernel, once
+                return RF.refocused_kernel(basis, trained, root, identity)
         except AttributeError as error:  # nn.Module would answer it with the buffer of this name, the basis
             raise RuntimeError(f'the kernel of a RefConv layer cannot be computed: {error}') from error
 

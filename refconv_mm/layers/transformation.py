@@ -42,13 +42,9 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
     if root.ndim == 0:
         update = apply_map(basis, trained)
         return torch.addcmul(basis, update, root) if identity else update * root
-    if len(root) == 1:  # depthwise layers: a batched product costs more than it computes
-        rows = trained.reshape(-1, root.shape[-1])
-        update = torch.addmm(basis.reshape(rows.shape), rows, root[0]) if identity else rows @ root[0]
-    else:
-        rows = trained.reshape(len(root), -1, root.shape[-1])
-        update = torch.baddbmm(basis.reshape(rows.shape), rows, root) if identity else rows @ root
-    return update.view(basis.shape)
+    rows = trained.reshape(len(root), -1, root.shape[-1])
+    kernel = torch.baddbmm(basis.reshape(rows.shape), rows, root) if identity else rows @ root
+    return kernel.view(basis.shape)
 
 
 def apply_map(basis: Tensor, kernel_map: Tensor) -> Tensor:
