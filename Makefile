@@ -24,12 +24,13 @@ DOCS := $(CURDIR)/.venv-docs
 # `make lint` takes .venv where it is up to date, else a small environment without torch and mmcv.
 LINT := $(shell [ .venv/stamps/openmmlab -nt requirements/lint.txt ] && echo $(CURDIR)/.venv || echo $(CURDIR)/.venv-lint)
 
-.PHONY: help install demo test slow faults benchmark docs lint format clean
+.PHONY: help install demo test lab slow faults benchmark docs lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
 	@echo 'make test     set up, then run the tests (about 10 minutes after set-up)'
+	@echo 'make lab      set up, then run the tests of the laboratory (lab/README.md)'
 	@echo 'make slow     set up, then run the long tests: every set of configs trains, fuses and tests (10 to 20 minutes)'
 	@echo 'make faults   set up, then the long campaign of faults: kills, full disks, damaged files (under an hour)'
 	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
@@ -70,10 +71,14 @@ $(STAMPS)/project: setup.py refconv_mm/version.py $(STAMPS)/openmmlab
 install: $(STAMPS)/project
 
 demo: install
-	@$(PY) -W ignore tools/demo.py
+	@$(PY) -W ignore -m demo
 
 test: install
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+lab: install
+	@$(PIP) -r lab/requirements.txt
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/lab -n 2 --dist loadfile
 
 slow: install
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m slow
@@ -82,7 +87,7 @@ faults: install
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests/faults -m faults -n 2 --timeout 3600
 
 benchmark: install
-	@$(PY) -W ignore tools/benchmark.py
+	@$(PY) -W ignore -m lab benchmark
 
 # An environment of a few wheels: $(call small,FOLDER,REQUIREMENTS)
 define small

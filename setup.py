@@ -40,7 +40,6 @@ forks = [
     'onedl-mmpretrain>=1.3,<1.4',
 ]
 onnx = ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.20']
-analysis = ['curvlinops-for-pytorch>=3.0,<3.1', 'jinja2', 'markdown>=3.4,<4', 'matplotlib', 'psutil', 'scipy']
 
 setup(
     name='refconv_mm',
@@ -50,19 +49,18 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['refconv_mm', 'refconv_mm.*']),
-    package_data={'refconv_mm': ['py.typed', 'analysis/page.html']},
+    package_data={'refconv_mm': ['py.typed']},
     python_requires='>=3.10',
-    # mmengine and mmcv are not among them. pip would compile mmcv, or take a build without ops; beside the maintained
-    # forks it would overwrite modules of theirs. The import says what to do.
-    install_requires=['torch>=2.1', 'torchvision', 'numpy', 'packaging', 'rich'],
+    # The layer and the surgery need no more. mmengine and mmcv are not among them: pip would compile mmcv, or take a build
+    # without ops; beside the maintained forks it would overwrite modules of theirs. The import says what to do.
+    install_requires=['torch>=2.1', 'numpy', 'packaging', 'rich'],
     extras_require={
         'det': det,
         'seg': seg,
         'cls': cls,
         'forks': forks,
         'onnx': onnx,
-        'analysis': analysis,
-        'all': det + seg + cls + onnx + analysis,
+        'all': det + seg + cls + onnx,
     },
     entry_points={'console_scripts': ['refconv = refconv_mm.commands:main']},
     cmdclass={'build_py': BuildWithMim},

@@ -14,12 +14,12 @@ import torch
 from mmengine.config import Config
 
 import refconv_mm  # noqa: F401
-from refconv_mm.data import make_cityscapes, make_voc
+from demo import make_cityscapes, make_voc
 from refconv_mm.data.layouts import detect_layout
-from refconv_mm.unpickling import takes_allow_list
+from refconv_mm.files.unpickling import takes_allow_list
 from refconv_mm.openmmlab.versions import distribution_version
 
-from .data.made import write_class_folders, write_coco, write_masks
+from tests.data.made import write_class_folders, write_coco, write_masks
 
 warnings.simplefilter('ignore')
 # What older torch cannot do; the tests of it are left out on the stack `classic`.
@@ -98,8 +98,8 @@ def random_checkpoint(cfg: Config, path: Path) -> Path:
 @pytest.fixture(scope='session')
 def seg_run(city, tmp_path_factory) -> dict:
     """A finished refocused segmentation run of two steps: its config, its work dir and its start."""
-    from refconv_mm.run_settings import set_init
-    from refconv_mm.runners import build_runner
+    from refconv_mm.running.settings import set_init
+    from refconv_mm.running.runner import build_runner
 
     work_dir = tmp_path_factory.mktemp('seg')
     cfg = segmenter(city, work_dir)

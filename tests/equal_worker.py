@@ -25,10 +25,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from refconv_mm.distributed import gradient_bytes, whole_state_dict
+from lab.benchmark.gradient_bytes import gradient_bytes, whole_state_dict
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.run_settings import set_init, set_launcher, set_resume
-from refconv_mm.runners import build_runner, leave_process_group
+from refconv_mm.running.settings import set_init, set_launcher, set_resume
+from refconv_mm.running.runner import build_runner, leave_process_group
 from refconv_mm.openmmlab.models import unwrapped
 from refconv_mm.surgery import fuse, named_refconvs
 from tests.conftest import detector

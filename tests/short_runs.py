@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.openmmlab.config import is_refocused_config
-from refconv_mm.data import SHAPES, make_cityscapes, make_voc
+from demo import SHAPES, make_cityscapes, make_voc
 from refconv_mm.data.classes import leaves
-from refconv_mm.image_size import resized
-from refconv_mm.run_settings import set_init
-from refconv_mm.runners import build_runner, name_run, runner_for_checkpoint
+from refconv_mm.openmmlab.image_size import resized
+from refconv_mm.running.settings import set_init
+from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
 
-from .data.made import write_class_folders
+from tests.data.made import write_class_folders
 
 SIZE = 64, 96
 
@@ -103,7 +103,7 @@ def moved(before: Path, after: Path) -> float:
 
 def random_start(cfg: Config, path: Path) -> Path:
     """A plain checkpoint with random weights, as a stand-in for a trained one."""
-    from .conftest import random_checkpoint
+    from tests.conftest import random_checkpoint
 
     torch.manual_seed(0)
     return random_checkpoint(cfg, path)

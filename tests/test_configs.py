@@ -12,7 +12,7 @@ from refconv_mm.openmmlab.models import build_model
 from refconv_mm.surgery.selection import kind_of
 from refconv_mm.surgery import named_refconvs
 
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
 # The list of models and the plans are not models.
@@ -65,7 +65,7 @@ def test_it_builds(path):
     if refocused:
         stem = re.sub(r'_refconv.*', '', path.name)
         assert len(refocused) == next((n for start, n in LAYERS.items() if stem.startswith(start)), 17)  # MobileNetV2
-        assert 'dense' not in map(kind_of, refocused.values())  # these lose by it (docs/results.md)
+        assert 'dense' not in map(kind_of, refocused.values())  # these lose by it (lab/results.md)
         plain = build_model(plain_config(cfg))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         assert trained == sum(p.numel() for p in plain.parameters() if p.requires_grad)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from .short_runs import fuse_and_test, make_data, moved, random_start, shorten, train
-from .test_configs import FROM_IMAGENET, MODELS, REFCONV, name
+from tests.short_runs import fuse_and_test, make_data, moved, random_start, shorten, train
+from tests.test_configs import FROM_IMAGENET, MODELS, REFCONV, name
 
 QUICK = 'mobilenetv3-small_refconv_imagenet.py'
 # configs/own has a test of its own, test_own_data.py.

@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, commands exist with their options, scores are those of docs/results.md."""
+"""The documentation: links lead somewhere, commands exist with their options, scores are those of lab/results.md."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 ROOT_PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md')]
 PAGES = [*ROOT_PAGES, *sorted((ROOT / 'docs').rglob('*.md')), *sorted((ROOT / 'configs').glob('*/README.md'))]

@@ -1,23 +1,19 @@
-"""Imports run downward only, and the package imports mmengine and mmcv but no library built on them."""
+"""Imports run downward only; and the sizes of the parts stay within their budgets."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, run
+from .conftest import ROOT
 
-# A module may import those to its left.
+# A folder may import from those to its left.
 ORDER = [
-    'version', 'versions', 'errors', 'files', 'lock', 'seeds', 'console', 'arguments', 'gpu_ops', 'unpickling',
-    'compat', 'memory',
-    'functional', 'options', 'stored', 'layer', 'conv_types', 'targets', 'surgery', 'turning',
-    'distributed', 'config', 'image_size', 'verify', 'models', 'pth_files', 'checkpoint', 'deployed',
-    'onnx_model', 'onnx_graph', 'export', 'backbone', 'small_image_backbone', 'analysis', 'curves',
-    'class_scores', 'hooks', 'run_settings', 'terminal', 'runners', 'onnx_runner', 'compare', 'sweep',
-    'data', 'predict', 'gpu_check', 'new_templates', 'new_config', 'demo', 'commands', '__main__', '__init__',
+    'version', 'console', 'layers', 'surgery', 'files', 'openmmlab', 'checkpoints', 'hooks', 'running', 'data', 'deploy',
+    'commands', '__init__', '__main__',
 ]  # fmt: skip
-FILES = sorted((ROOT / 'refconv_mm').rglob('*.py'))
+PACKAGE = ROOT / 'refconv_mm'
+FILES = sorted(PACKAGE.rglob('*.py'))
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
@@ -33,35 +29,68 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 
 def place(path: Path) -> str:
-    return path.relative_to(ROOT / 'refconv_mm').parts[0].removesuffix('.py')
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_run_downward(path):
-    own, depth = place(path), len(path.relative_to(ROOT / 'refconv_mm').parts)
+    own, depth = place(path), len(path.relative_to(PACKAGE).parts)
     assert own in ORDER, f'{path} is new: give it its place in ORDER'
+    above = ('mmdet', 'mmseg', 'mmpretrain', 'lab', 'demo', 'tests')
     for level, name in imports(path):
         if level == 0:
-            assert name.split('.')[0] not in ('mmdet', 'mmseg', 'mmpretrain', 'refconv_mm'), f'{path} imports {name}'
+            assert name.split('.')[0] not in (*above, 'refconv_mm'), f'{path} imports {name}'
         elif level == depth:
             target = name.split('.')[0]
             assert ORDER.index(target) < ORDER.index(own), f'{path} imports {target}, which stands above it'
 
 
-def test_a_comparison_imports_no_analysis_and_no_matplotlib_before_it_draws():
-    folder = ROOT / 'refconv_mm' / 'compare'
-    for path in folder.glob('*.py'):
-        assert not [name for level, name in imports(path) if level == 2 and name.split('.')[0] == 'analysis'], path
-    names = [f'refconv_mm.compare.{path.stem}' for path in folder.glob('*.py') if path.stem != 'figure']
-    names += ['refconv_mm.compare', 'refconv_mm.commands.compare']
-    run('-c', f'import sys, {", ".join(names)}; assert "matplotlib" not in sys.modules')
+@pytest.mark.parametrize('folder', ['layers', 'surgery', 'console.py', 'version.py'])
+def test_the_lowest_need_torch_and_rich_alone(folder):
+    paths = [PACKAGE / folder] if folder.endswith('.py') else sorted((PACKAGE / folder).glob('*.py'))
+    for path in paths:
+        names = {name.split('.')[0] for level, name in imports(path) if level == 0}
+        assert not names & {'mmengine', 'mmcv', 'torchvision', 'cv2'}, path
+        assert 'timm' not in names or path.name == 'timm_layers.py'
 
 
-def test_functional_needs_torch_alone():
-    names = {name.split('.')[0] for level, name in imports(ROOT / 'refconv_mm' / 'functional.py') if level == 0}
-    assert names <= {'__future__', 'collections', 'itertools', 'math', 'typing', 'torch'}
+def lines(*folders: str) -> int:
+    return sum(
+        len(path.read_text().splitlines())
+        for folder in folders
+        for path in (ROOT / folder).rglob('*.py')
+        if not {'plans', 'configs'} & set(path.relative_to(ROOT).parts)
+    )
 
 
-def test_tools_are_short_and_files_are_small():
-    for path in (ROOT / 'tools').glob('*.py'):
-        assert len(path.read_text().splitlines()) < 80, f'{path}: a tool has no logic'
+def words(*paths: Path) -> int:
+    return sum(len(path.read_text().split()) for path in paths)
+
+
+@pytest.mark.parametrize(('folders', 'most'), [
+    (['refconv_mm'], 6_500), (['lab', 'demo'], 5_000), (['tests'], 9_500),
+])  # fmt: skip
+def test_the_parts_stay_within_their_budgets(folders, most):
+    assert lines(*folders) <= most
+
+
+def test_the_documentation_stays_within_its_budget():
+    docs = [path for path in (ROOT / 'docs').rglob('*.md') if path.name != 'models.md']
+    assert words(ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *docs) <= 18_000
+
+
+def test_the_root_of_the_package_is_no_drawer():
+    assert len(list(PACKAGE.glob('*.py'))) <= 6
+
+
+@pytest.mark.parametrize('folder', ['refconv_mm', 'lab', 'demo', 'tools'])
+def test_files_and_functions_are_small(folder):
+    for path in (ROOT / folder).rglob('*.py'):
+        if {'plans', 'configs'} & set(path.relative_to(ROOT).parts):
+            continue
+        assert len(path.read_text().splitlines()) <= 250, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                size = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert size <= 40, f'{path}: {node.name} has {size} lines'

@@ -1,6 +1,6 @@
 """The import: torch alone is enough for the layer, and other libraries stay as they are."""
 
-from .conftest import run
+from tests.conftest import run
 
 WITHOUT_OPENMMLAB = """
 import sys
@@ -61,7 +61,7 @@ def everything():
 
 before, filters = everything(), list(warnings.filters)
 allowed = sys.modules['torch'].serialization.get_safe_globals()
-import refconv_mm, refconv_mm.hooks, refconv_mm.checkpoint
+import refconv_mm, refconv_mm.hooks, refconv_mm.checkpoints.fusing
 after = everything()
 changed = [key for key, value in before.items() if after.get(key) is not value]
 assert not changed, changed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 PATH = ROOT / 'requirements/mmcv_target.py'
 spec = importlib.util.spec_from_file_location('mmcv_target', PATH)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from ..errors import chain
+from ..files.errors import chain
 from ..openmmlab import prepare
 from ..version import __version__
 from .explain import explain
@@ -31,10 +31,6 @@ COMMANDS = {
     'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
     'export': ('export', 'write a checkpoint as an ONNX model'),
     'check-data': ('check_data', 'list the faults in the data sets of a config'),
-    'compare': ('compare', 'train the arms of a plan from the same start and compare them'),
-    'analyse': ('analyse', 'measure what refocusing changed in kernels and loss'),
-    'report': ('report', 'put the analyses of a directory on one HTML page'),
-    'sweep': ('sweep', 'check refocusing on a model of each family that the libraries ship'),
 }
 
 
@@ -63,19 +59,21 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         run_and_exit(module, args, f'refconv {args.command}')
 
 
-def run_tool(command: str | ModuleType, description: str | None) -> NoReturn:
+def run_tool(command: str | ModuleType, description: str | None, prog: str | None = None) -> NoReturn:
     """Runs a command from a file in tools/ and exits.
 
     Args:
         command: its name, or a module like those of the commands.
         description: the text that `--help` prints first.
+        prog: the words before the arguments; by default those of the file.
     """
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog=prog)
     with quiet_interrupt(parser.prog):
         module = command_module(command) if isinstance(command, str) else command
         add_command(parser, module, description)
         args = parser.parse_args()
-        args.command_line = shlex.join(['python', f'tools/{Path(sys.argv[0]).name}', *sys.argv[1:]])
+        words = prog.split() if prog else ['python', f'tools/{Path(sys.argv[0]).name}']
+        args.command_line = shlex.join([*words, *sys.argv[1:]])
         run_and_exit(module, args, parser.prog)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich import print as rich_print
 
-from .. import arguments
+from . import arguments
 from ..data.check import check_config, class_lines, findings_table, folder_config
 
 

@@ -23,10 +23,10 @@ from mmengine.registry import OPTIMIZERS, Registry
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .. import errors
-from ..openmmlab.compat import unpickling_problem
+from ..files import errors
+from ..files.unpickling import unpickling_problem
 from ..data.classes import why_empty
-from ..errors import DataError, chain
+from ..files.errors import DataError, chain
 
 # Functions upstream that build a part from its config, which they get as an argument.
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -6,9 +6,9 @@ refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx --decode --normal
 
 from argparse import ArgumentParser, Namespace
 
-from .. import arguments
-from ..checkpoint import read_checkpoint
-from ..export import check_target, export_checkpoint, write_onnx
+from . import arguments
+from ..checkpoints.fusing import read_checkpoint
+from ..deploy.export import check_target, export_checkpoint, write_onnx
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,8 +7,8 @@ refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .. import arguments
-from ..checkpoint import fuse_checkpoint, read_checkpoint, write_fused
+from . import arguments
+from ..checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from ..console import log_console
 
 

@@ -7,8 +7,8 @@ refconv train my_config/baseline.py
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .. import arguments
-from ..new_config import SHIPPED, write_configs
+from . import arguments
+from ..data.new import SHIPPED, write_configs
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,11 +7,11 @@ refconv predict CONFIG model.onnx 'photos/**/*.jpg' one.png --out-dir predicted 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .. import arguments
+from . import arguments
 from ..console import progress_display
-from ..errors import CheckpointError
-from ..files import check_free, write_json
-from ..predict import Predictor, find_images, write_picture
+from ..files.errors import CheckpointError
+from ..files.writing import check_free, write_json
+from ..deploy.predict import Predictor, find_images, write_picture
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from mmengine.config import Config
 
-from ..arguments import add_trust, merge_options, open_config
-from ..pth_files import make_mmengine_read_safely
-from ..run_settings import set_launcher, set_work_dir
+from .arguments import add_trust, merge_options, open_config
+from ..files.reading import make_mmengine_read_safely
+from ..running.settings import set_launcher, set_work_dir
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 

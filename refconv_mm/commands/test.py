@@ -13,11 +13,11 @@ from mmengine.dist import is_main_process
 from rich import print as rich_print
 from rich.table import Table
 
-from .. import arguments
-from ..class_scores import ClassScores
-from ..files import write_json
-from ..onnx_runner import runner_for_test
-from ..runners import leave_process_group
+from . import arguments
+from ..running.class_scores import ClassScores
+from ..files.writing import write_json
+from ..deploy.onnx_runner import runner_for_test
+from ..running.runner import leave_process_group
 from .run_arguments import add_run_arguments, open_run_config
 
 

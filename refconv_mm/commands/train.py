@@ -11,9 +11,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from .. import arguments, run_settings, runners
+from . import arguments
+from ..running import settings as run_settings
+from ..running import runner as runners
 from ..hooks import SeededStepsHook, add_guards
-from ..lock import only_one
+from ..files.lock import only_one
 from ..version import __version__
 from .run_arguments import add_run_arguments, is_first_process, open_run_config
 

@@ -1,18 +1,8 @@
-from .curves_hook import CurvesHook
+"""When things happen in a run: RefConvHook, and the hooks that it adds."""
+
 from .finite_hook import FiniteHook
-from .progress_hook import ProgressHook
 from .refconv_hook import RefConvHook, add_guards
 from .seeded_steps_hook import SeededStepsHook
-from .seen_data_hook import SeenDataHook
 from .start_hook import StartHook
 
-__all__ = [
-    'CurvesHook',
-    'FiniteHook',
-    'ProgressHook',
-    'RefConvHook',
-    'SeededStepsHook',
-    'SeenDataHook',
-    'StartHook',
-    'add_guards',
-]
+__all__ = ['FiniteHook', 'RefConvHook', 'SeededStepsHook', 'StartHook', 'add_guards']

@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from ..errors import DivergedError
+from ..files.errors import DivergedError
 from ..openmmlab.models import unwrapped
 
 ACTIONS = ('stop', 'skip')

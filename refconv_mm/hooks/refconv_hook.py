@@ -13,16 +13,16 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
-from ..checkpoint import fuse_checkpoint, write_fused
+from ..checkpoints.fusing import fuse_checkpoint, write_fused
 from ..layers import RefConv2d, RefConvOptions
 from ..openmmlab import prepare
 from ..openmmlab.layers import check_padding
 from ..openmmlab.models import unwrapped
-from ..states import check_updates_are_taken
+from ..checkpoints.states import check_updates_are_taken
 from ..surgery import Report, named_refconvs, trainable
 from ..surgery.report import Row
 from ..surgery.selection import count_reasons, hint_on_dense, named_convs, note_on, why_not
-from ..turning import turned_so_far
+from .angles import turned_so_far
 from ..version import __version__
 from .finite_hook import FiniteHook, optim_wrappers
 from .start_hook import StartHook

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..seeds import derived_seed, seed_all
+from .seeds import derived_seed, seed_all
 
 
 @HOOKS.register_module()

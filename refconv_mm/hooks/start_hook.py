@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..files.errors import CheckpointError
 from ..layers import RefConv2d
 from ..layers.checkpoint_keys import KEYS
 from ..openmmlab.models import unwrapped

@@ -7,7 +7,6 @@ entry for a library that is not imported does nothing: an import of mmdet would 
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import sys
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import Any
 import torch
 from packaging.version import Version
 
-from ..errors import DataError
-from ..files import write_whole
-from ..unpickling import checkpoint_globals, load, takes_allow_list
+from ..files.errors import DataError
+from ..files.writing import write_whole
+from ..files.unpickling import TRUST, checkpoint_globals, load, takes_allow_list
 from .versions import FORKS, distribution_version, installed
 
-TRUST = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'  # torch reads this in loads that do not pass weights_only
 
 
 def ssd_head_loss_cls() -> bool:
@@ -89,23 +87,6 @@ def mmengine_checkpoint_globals() -> bool:
         return False
     torch.serialization.add_safe_globals(checkpoint_globals())
     return True
-
-
-def wanted_code(error: pickle.UnpicklingError) -> str | None:
-    """The code that a file asks for, as torch names it; None if the error has another reason."""
-    wanted = re.search(r'GLOBAL (.+?) was not an allowed|(GLOBAL getattr on .+? stores)|(Trying to .+)', str(error))
-    return next(filter(None, wanted.groups())) if wanted else None
-
-
-def unpickling_problem(error: pickle.UnpicklingError) -> str:
-    """Why torch does not read a file, as the predicate of a sentence."""
-    wanted = wanted_code(error)
-    if wanted is None:
-        return 'is damaged or not a PyTorch checkpoint'
-    return (
-        f'holds more than weights and what mmengine stores, and loading it could run code: it asks for {wanted}. '
-        'If you trust its author, pass --trust.'
-    )
 
 
 def mmengine_local_put() -> bool:

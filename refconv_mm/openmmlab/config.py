@@ -14,10 +14,10 @@ BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
 HOOKS = ('RefConvHook', 'RefConvStartHook', 'RefConvFiniteHook')
 # Imports that plain configs keep, for types that those of configs/cifar10 and configs/own name.
 PLAIN_TOO = (
-    'refconv_mm.small_image_backbone',
-    'refconv_mm.data.small_images',
+    'lab.nets.small_image_backbone',
+    'lab.nets.small_images',
     'refconv_mm.data.layouts',
-    'refconv_mm.compare',  # of version 0.1
+    'lab.compare',  # of version 0.1
 )
 
 

@@ -17,7 +17,7 @@ from mmcv import ops
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align, sigmoid_focal_loss
 
-from ..errors import GpuOpsError
+from ..files.errors import GpuOpsError
 
 # Modules of mmcv.ops that need nothing compiled, or what is replaced here.
 _WITHOUT_CUDA = (

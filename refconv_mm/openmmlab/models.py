@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from . import compat
 from .config import drop_pretrained
 from .layers import check_padding
-from ..errors import CheckpointError
+from ..files.errors import CheckpointError
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

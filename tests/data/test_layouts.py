@@ -11,7 +11,7 @@ from PIL import Image
 from refconv_mm.data.check import check_config, folder_config
 from refconv_mm.data.layouts import detect_layout
 
-from .made import write_class_folders, write_coco, write_masks, write_yolo
+from tests.data.made import write_class_folders, write_coco, write_masks, write_yolo
 
 
 @pytest.fixture(scope='module')

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from refconv_mm.checkpoint import read_checkpoint
+from refconv_mm.checkpoints.fusing import read_checkpoint
 
-from ..conftest import detector, random_checkpoint, segmenter
-from .processes import Forked, import_libraries, refconv
+from tests.conftest import detector, random_checkpoint, segmenter
+from tests.faults.processes import Forked, import_libraries, refconv
 
 STEPS = 8
 import_libraries()

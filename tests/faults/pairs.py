@@ -17,7 +17,7 @@ import torch
 
 from refconv_mm import commands
 
-from .processes import import_libraries, leave_configs_unformatted
+from tests.faults.processes import import_libraries, leave_configs_unformatted
 
 
 def free_port() -> int:

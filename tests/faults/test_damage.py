@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.errors import CheckpointError
-from refconv_mm.pth_files import read_file
+from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.files.errors import CheckpointError
+from refconv_mm.files.reading import read_file
 
-from ..conftest import detector, random_checkpoint
-from .processes import Forked, refconv
+from tests.conftest import detector, random_checkpoint
+from tests.faults.processes import Forked, refconv
 
 
 class Evil:

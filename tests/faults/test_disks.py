@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from refconv_mm import commands
-from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.errors import WriteError
+from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.files.errors import WriteError
 
-from ..compare.conftest import write_plan
-from .processes import Forked, refconv
-from .test_kills import assert_equal
-from .test_writing import KINDS
+from tests.lab.compare.conftest import write_plan
+from tests.faults.processes import Forked, refconv
+from tests.faults.test_kills import assert_equal
+from tests.faults.test_writing import KINDS
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from refconv_mm.commands.explain import explain
 from refconv_mm.openmmlab.config import drop_pretrained
 
-from ..conftest import detector, random_checkpoint, run, segmenter
-from .inputs import call, command
+from tests.conftest import detector, random_checkpoint, run, segmenter
+from tests.faults.inputs import call, command
 
 REMOVED = object()
 # Changes of a detector's config, and what the message must say.

@@ -20,8 +20,8 @@ from rich.console import Console
 from refconv_mm.data.check import Finding, check_config, class_lines, findings_table
 from refconv_mm.data.check_images import box_problem, look_at
 
-from ..conftest import detector, run, segmenter
-from .inputs import command
+from tests.conftest import detector, run, segmenter
+from tests.faults.inputs import command
 
 SIZE = 96
 

@@ -10,10 +10,10 @@ from mmengine.runner import Runner
 from torch import nn
 
 from refconv_mm import refocus
-from refconv_mm.errors import DivergedError
+from refconv_mm.files.errors import DivergedError
 from refconv_mm.hooks import FiniteHook
 
-from ..conftest import needs_new_torch
+from tests.conftest import needs_new_torch
 
 
 class Net(BaseModel):

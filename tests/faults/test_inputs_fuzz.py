@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from torch import nn
 
-from refconv_mm import RefConv2d, RefConvOptions, commands, fuse, refocus
-from refconv_mm.analysis.driver import NAMES
-from refconv_mm.arguments import positive
+from refconv_mm import commands
+from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
+from lab.analysis.driver import NAMES
+from refconv_mm.commands.arguments import positive
 from refconv_mm.openmmlab.models import build_model
 
-from ..conftest import ROOT
+from tests.conftest import ROOT
 
 # -- layers ------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ model = dict(
     neck=dict(type='mmpretrain.GlobalAveragePooling'),
     head=dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8),
     data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', mean=[0, 0, 0], std=[1, 1, 1]))
-custom_imports = dict(imports=['refconv_mm', 'refconv_mm.data.small_images'], allow_failed_imports=False)
+custom_imports = dict(imports=['refconv_mm', 'lab.nets.small_images'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
               dataset=dict(type='CustomDataset', data_root='nowhere', pipeline=[]))

@@ -9,7 +9,7 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from ..conftest import ROOT, random_checkpoint, segmenter
+from tests.conftest import ROOT, random_checkpoint, segmenter
 
 SOURCES = [*(ROOT / 'refconv_mm').rglob('*.py'), *(ROOT / 'tools').glob('*.py')]
 OUTSIDE = ('socket', 'urllib', 'http', 'requests', 'ftplib', 'smtplib', 'xmlrpc')
@@ -110,6 +110,6 @@ def test_every_tool_runs_without_a_network(city, tmp_path):
 @needs_namespaces
 def test_the_demo_runs_without_a_network(tmp_path):
     """With one step for each training."""
-    code = 'import sys; from pathlib import Path; from refconv_mm.demo import run_demo; '
+    code = 'import sys; from pathlib import Path; from demo.main import run_demo; '
     code += 'run_demo(Path("configs/demo"), Path(sys.argv[1]), iters=1)'
     assert 'demo.txt' in without_network('-c', code, tmp_path)

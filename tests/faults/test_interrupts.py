@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ..compare.conftest import write_plan
-from .processes import refconv
+from tests.lab.compare.conftest import write_plan
+from tests.faults.processes import refconv
 
 NAMES = 'train', 'test', 'fuse', 'export', 'check-data', 'compare', 'analyse'  # `report` ends in no time
 GOES_ON = {

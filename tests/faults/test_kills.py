@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from refconv_mm.checkpoint import read_checkpoint
+from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.openmmlab.versions import distribution_version
 
-from .conftest import STEPS
+from tests.faults.conftest import STEPS
 
 # The fork of mmengine resumes without loading what was seen, so augmentation goes on with other random numbers.
 RELOADS = distribution_version('onedl-mmengine') is None

@@ -10,10 +10,10 @@ from mmengine.config import Config
 from torch import nn
 
 from refconv_mm import fuse, refocus
-from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.openmmlab.models import build_model
 
-from .processes import Forked
+from tests.faults.processes import Forked
 
 GIB = 2**30
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.run_settings import latest_checkpoint
+from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.running.settings import latest_checkpoint
 
-from ..conftest import ROOT, run
+from tests.conftest import ROOT, run
 
 TIMEOUT = 40  # seconds, of the process group
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from refconv_mm.run_settings import latest_checkpoint
+from refconv_mm.running.settings import latest_checkpoint
 
-from .conftest import STEPS
-from .test_disks import assert_sentence
-from .test_kills import assert_equal
-from .test_writing import checkpoint
+from tests.faults.conftest import STEPS
+from tests.faults.test_disks import assert_sentence
+from tests.faults.test_kills import assert_equal
+from tests.faults.test_writing import checkpoint
 
 
 def test_two_runs_in_one_work_dir(segmenter_job):

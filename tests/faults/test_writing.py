@@ -11,15 +11,15 @@ import pytest
 import torch
 from mmengine.runner import save_checkpoint
 
-from refconv_mm.checkpoint import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.errors import UntrustedError
-from refconv_mm.export import Exported, write_onnx
-from refconv_mm.files import PART, write_json, write_text
-from refconv_mm.lock import only_one
-from refconv_mm.run_settings import latest_checkpoint
+from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.files.errors import UntrustedError
+from refconv_mm.deploy.export import Exported, write_onnx
+from refconv_mm.files.writing import PART, write_json, write_text
+from refconv_mm.files.lock import only_one
+from refconv_mm.running.settings import latest_checkpoint
 
-from ..test_checkpoint import Evil
-from .processes import Forked
+from tests.checkpoints.test_fusing import Evil
+from tests.faults.processes import Forked
 
 TIMES = [2, pytest.param(50, marks=pytest.mark.faults)]
 

@@ -13,18 +13,18 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
-from refconv_mm.checkpoint import read_checkpoint
-from refconv_mm.errors import CheckpointError, DivergedError
+from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.files.errors import CheckpointError, DivergedError
 from refconv_mm.hooks import FiniteHook, StartHook
 from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
 from refconv_mm.layers.transformation import refocused_kernel
 from refconv_mm.openmmlab.models import build_model, load_whole
-from refconv_mm.run_settings import set_init, set_resume
-from refconv_mm.runners import build_runner
-from refconv_mm.states import is_refocused_state
+from refconv_mm.running.settings import set_init, set_resume
+from refconv_mm.running.runner import build_runner
+from refconv_mm.checkpoints.states import is_refocused_state
 from refconv_mm.surgery import named_refconvs
 
-from ..conftest import detector, random_checkpoint, segmenter
+from tests.conftest import detector, random_checkpoint, segmenter
 
 
 def ready(cfg, tmp_path):

@@ -12,8 +12,8 @@ from torch import nn
 from refconv_mm import RefConv2d, RefConvOptions
 from refconv_mm.layers.checkpoint_keys import TRAINED, LoadError
 
-from .released import ReleasedLayer, random_
-from .test_refconv2d import GROUPS, exact, made
+from tests.layers.released import ReleasedLayer, random_
+from tests.layers.test_refconv2d import GROUPS, exact, made
 
 LOADERS = [lambda m, s: m.load_state_dict(s), lambda m, s: mmengine_load(m, s, strict=True)]
 

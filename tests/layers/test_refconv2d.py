@@ -21,8 +21,8 @@ from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.layers import transformation as RF
 from refconv_mm.layers.transformation import gain_scale, gram_matrices
 
-from . import naive
-from .released import ReleasedLayer, random_
+from tests.layers import naive
+from tests.layers.released import ReleasedLayer, random_
 
 GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'refconv_golden.npz'
 GROUPS = [1, 2, 6]  # dense (the map trains), grouped and depthwise

@@ -14,10 +14,10 @@ from torch import nn
 from torch.func import functional_call, grad, jacfwd, stack_module_state, vmap
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
-from refconv_mm.errors import MissingPackageError
-from refconv_mm.export import export_checkpoint
+from refconv_mm.files.errors import MissingPackageError
+from refconv_mm.deploy.export import export_checkpoint
 
-from ..conftest import needs_new_torch
+from tests.conftest import needs_new_torch
 
 KINDS = ('depthwise', 'grouped', 'dense')
 GROUPS = [1, 2, 4]  # dense (the map trains), grouped and depthwise

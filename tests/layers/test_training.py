@@ -13,7 +13,7 @@ from torch import nn
 from refconv_mm import RefConv2d, RefConvOptions
 from refconv_mm.layers.transformation import gain_scale
 
-from .released import ReleasedLayer, random_
+from tests.layers.released import ReleasedLayer, random_
 
 KINDS = [(8, 8, 1), (16, 16, 16), (12, 24, 12), (12, 8, 4), (3, 8, 1), (4, 4, 2)]
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from refconv_mm.layers import transformation as RF
 
-from . import naive
+from tests.layers import naive
 
 # float64 sums of a few hundred products of numbers around 1.
 EXACT = dict(rtol=0, atol=1e-10)

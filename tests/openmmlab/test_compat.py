@@ -12,7 +12,7 @@ from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch.hub import load_state_dict_from_url
 
-from refconv_mm import unpickling
+from refconv_mm.files import unpickling
 from refconv_mm.openmmlab import compat
 
 

@@ -11,8 +11,9 @@ from mmdet.apis import init_detector
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torch import nn
 
-from refconv_mm.openmmlab import compat, gpu_ops
-from refconv_mm.errors import GpuOpsError
+from refconv_mm.openmmlab import compat
+from refconv_mm.openmmlab import gpu_ops
+from refconv_mm.files.errors import GpuOpsError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse
-from refconv_mm.checkpoint import fuse_checkpoint
+from refconv_mm.checkpoints.fusing import fuse_checkpoint
 from refconv_mm.openmmlab import RefConv
 from refconv_mm.openmmlab.layers import RefConv2dAdaptivePadding, check_padding
 from refconv_mm.openmmlab.models import build_model, load_whole

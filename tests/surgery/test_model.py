@@ -7,7 +7,8 @@ from rich.console import Console
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm.surgery import Report, model as surgery, named_refconvs
+from refconv_mm.surgery import model as surgery
+from refconv_mm.surgery import Report, named_refconvs
 from refconv_mm.surgery.report import Row
 
 ALL = ('depthwise', 'grouped', 'dense')

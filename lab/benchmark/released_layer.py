@@ -1,0 +1,35 @@
+"""The released layer, which trains the map itself whatever its size: a reference for costs and for tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from refconv_mm.layers.transformation import apply_map, gain_scale
+from refconv_mm.surgery import named_refconvs
+
+
+class ReleasedRefConv2d(nn.Conv2d):
+    """`Wt = Wb + s F(Wb)` with the map `F`, `(n, g, m, m)`, as the parameter `convmap`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.kernel(), self.bias)
+
+    def kernel(self) -> Tensor:
+        """The effective kernel."""
+        return self.weight + self.scale * apply_map(self.weight, self.convmap)
+
+
+def with_released_layers(model: nn.Module) -> nn.Module:
+    """Replaces the RefConv layers of a model, at their initialization, by released ones, in place; returns the model."""
+    for name, layer in named_refconvs(model):
+        basis, map_k = layer.basis, layer.options.map_k
+        conv = layer.to_conv2d()
+        conv.__class__ = ReleasedRefConv2d
+        conv.weight.requires_grad_(False)
+        shape = (basis.shape[0] * basis.shape[1], layer.groups, map_k, map_k)
+        conv.convmap = nn.Parameter(basis.new_zeros(shape), layer.trained.requires_grad)
+        conv.scale = torch.tensor(gain_scale(basis, layer.groups, map_k, layer.options.gain)).to(basis)
+        parent, _, child = name.rpartition('.')
+        setattr(model.get_submodule(parent), child, conv)
+    return model

@@ -1,0 +1,80 @@
+"""What refocusing is compared with: attention modules in the trained net, and a basis that follows the net."""
+
+from __future__ import annotations
+
+import copy
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+from mmengine.utils import get_object_from_string
+from torch import Tensor, nn
+
+from refconv_mm.layers import RefConv2d
+from refconv_mm.openmmlab.models import build_in_scope
+from refconv_mm.openmmlab.models import unwrapped
+from refconv_mm.surgery import named_refconvs
+
+
+@MODELS.register_module(name='AttentionBackbone')
+def build_attention_backbone(
+    backbone: dict, attention: dict, after: str, init_cfg: dict | list | None = None
+) -> nn.Module:
+    """Builds a backbone with an attention module behind some of its layers; the keys of the backbone stay.
+
+    The paper compares refocusing with squeeze-and-excitation and CBAM, which cost time at inference (section 4.2).
+
+    Args:
+        backbone: config of the backbone.
+        attention: the module: its `type`, an import path, and its options. It gets the number of channels first.
+        after: glob of the names of the layers, which have `out_channels`.
+        init_cfg: passed to the backbone.
+
+    Raises:
+        ValueError: no layer of the backbone matches, or the module's type cannot be imported.
+    """
+    model = build_in_scope(backbone, dict(init_cfg=init_cfg))
+    layers = [module for name, module in model.named_modules() if fnmatchcase(name, after)]
+    if not layers:
+        names = ', '.join([name for name, _ in model.named_modules() if name][:6])
+        raise ValueError(f'AttentionBackbone: after={after!r} matches no layer; there are, for instance: {names}')
+    options = copy.deepcopy(dict(attention))
+    path = options.pop('type')
+    cls = get_object_from_string(path)
+    if cls is None:
+        raise ValueError(f'AttentionBackbone: attention has type={path!r}, which cannot be imported')
+    for layer in layers:
+        layer.attention = cls(layer.out_channels, **options)
+        layer.register_forward_hook(_attend)
+    return model
+
+
+def _attend(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return layer.attention(output)
+
+
+@HOOKS.register_module()
+class FollowingBasisHook(Hook):
+    """Adds the update to the basis at intervals, so that the Gram matrices follow the net. Not in the paper.
+
+    Args:
+        interval: steps between two of these moves.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if self.every_n_train_iters(runner, self.interval):
+            for _, layer in named_refconvs(unwrapped(runner.model)):
+                move_basis(layer)
+
+
+@torch.no_grad()
+def move_basis(layer: RefConv2d) -> None:
+    """Adds the update of a layer to its basis and starts it from zero; the kernel stays."""
+    layer.basis.copy_(layer.weight)
+    layer.restart()

@@ -1,0 +1,81 @@
+"""The files of a comparison's report: Markdown, tables as CSV, and the figure."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from refconv_mm.files.writing import write_text, write_whole
+from .plan_runs import PlanRuns
+from .report import Line, costs, markdown, report_lines, training_loss
+
+
+def write_report(plan_runs: PlanRuns, command: str) -> list[Path]:
+    """Writes `report.md`, `report.csv`, `runs.csv` and `report.png` into the plan's folder.
+
+    Args:
+        command: the command line that the report shows.
+
+    Returns:
+        The files; none if no run is finished.
+
+    Raises:
+        ValueError: arms did not see the same data, or a metric was not measured; nothing is written.
+    """
+    found = report_lines(plan_runs)
+    if not found:
+        return []
+    from .figure import draw  # imports matplotlib, which takes a second
+
+    text, folder = markdown(plan_runs, found, command), plan_runs.out_dir
+    write_text(folder / 'report.md', text)
+    files = [folder / 'report.md', write_csv(folder / 'report.csv', table_rows(found))]
+    files.append(write_csv(folder / 'runs.csv', runs_rows(plan_runs)))
+    return [*files, draw(plan_runs.plan, found, folder / 'report.png')]
+
+
+def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
+    """The finished runs, also those of the tuning, one a row."""
+    rows = []
+    for run in plan_runs.wanted():
+        result = plan_runs.result(run)
+        if result is None:
+            continue
+        row = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), diverged=result['diverged'])
+        row |= {key: result.get(key, '') for key in ('round', 'steps', 'seconds', 'total_seconds', 'trainable')}
+        row |= {f'{split}/{name}': value for split, m in result['metrics'].items() for name, value in m.items()}
+        row |= dict(train_loss=training_loss(result))
+        row |= {key: result.get(key, '') for key in ('max_norm', 'grad_norm', 'clipped')}
+        row |= dict(order=result.get('data', {}).get('order', ''), folder=str(plan_runs.prepare(run).folder))
+        rows.append(row)
+    return rows
+
+
+def table_rows(found: dict[str, list[Line]]) -> list[dict[str, Any]]:
+    """The lines of the report, one a row."""
+    rows = []
+    for line in (line for table in found.values() for line in table):
+        row = dict(task=line.task, arm=line.arm, point=dict(line.point), n=line.summary.n, mean=line.summary.mean)
+        row |= dict(sd=line.summary.sd, against=line.against or '')
+        if line.difference is not None:
+            low, high = line.difference.interval
+            row |= dict(difference=line.difference.mean, sd_of_differences=line.difference.sd, low=low, high=high)
+            row |= dict(pairs=line.difference.n)
+        steps, seconds, trainable = costs(line)
+        rows.append(row | dict(steps=steps, seconds=seconds, trainable=trainable.replace(',', '')))
+    return rows
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Writes rows, whose keys may differ, as CSV; returns the path."""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+
+    def write(temporary: str) -> None:
+        with open(temporary, 'w', newline='') as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(path, write)
+    return path

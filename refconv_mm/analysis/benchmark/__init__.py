@@ -1,1 +1,0 @@
-"""What refocusing costs, form by form, on a suite of models; tools/benchmark.py runs it."""

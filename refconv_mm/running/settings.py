@@ -1,0 +1,183 @@
+"""The settings of a run: what the options of training and testing change in a config."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+from ..checkpoints.fusing import read_checkpoint
+from ..openmmlab.config import drop_pretrained, is_refocused_config
+from ..files.errors import CheckpointError, UntrustedError
+from ..files.reading import make_mmengine_read_safely
+from ..checkpoints.states import is_refocused_state
+
+
+def check_complete(cfg: Config) -> None:
+    """Raises a ValueError if a training config lacks a part that mmengine's runner needs."""
+    missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
+    if missing:
+        raise ValueError(f'the config has no {", no ".join(missing)}; a training needs it')
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Sets the launcher. Without a GPU it also sets what mmengine then needs: gloo, and DDP without device ids."""
+    cfg.launcher = launcher
+    if launcher != 'none' and get_device() == 'cpu':
+        cfg.setdefault('env_cfg', {})
+        cfg.env_cfg.dist_cfg = dict(cfg.env_cfg.get('dist_cfg') or {}, backend='gloo')
+        wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+        wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+        cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Sets the work dir: that of the command line, else the config's, else `work_dirs/<name of the config>`."""
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
+
+
+def set_init(cfg: Config, path: str, trust: bool = False) -> str:
+    """Makes a training config start from a checkpoint, after a check of the checkpoint.
+
+    The checkpoint replaces every `Pretrained` init, so nothing is downloaded.
+
+    Returns:
+        A description of the checkpoint, for the log.
+
+    Raises:
+        FileNotFoundError, CheckpointError: the checkpoint cannot be read, or it is refocused and the config is plain.
+            mmengine would drop its updates without a message and take the basis for the trained kernel.
+    """
+    refocused = is_refocused_state(_read(path, trust)['state_dict'])
+    _refuse_bare_bases(cfg, path, refocused)
+    cfg.load_from = str(path)
+    drop_pretrained(cfg.model)
+    if refocused:
+        return 'a refocused checkpoint: its bases and updates are loaded'
+    if is_refocused_config(cfg):
+        return 'a plain checkpoint: its kernels become the bases, and the updates are initialised'
+    return 'a plain checkpoint'
+
+
+def _read(path: str, trust: bool) -> dict[str, Any]:
+    """Reads a checkpoint that mmengine will load later, and gives mmengine's load the same trust."""
+    checkpoint = read_checkpoint(path, trust)
+    make_mmengine_read_safely(trust)
+    return checkpoint
+
+
+def _refuse_bare_bases(cfg: Config, path: str, refocused: bool) -> None:
+    if refocused and not is_refocused_config(cfg):
+        raise CheckpointError(
+            f'{path} is refocused and the config is plain, so its kernels would be loaded without their updates. '
+            'Fuse it first (refconv fuse CONFIG CKPT), then start from fused.pth.'
+        )
+
+
+def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) -> str:
+    """Makes a training config resume.
+
+    Args:
+        resume: a checkpoint, or `'auto'` for the latest one in the work dir. Without one, training starts from `init`.
+
+    Returns:
+        A description of the start, for the log.
+
+    Raises:
+        FileNotFoundError, CheckpointError: there is nothing to resume from and no `init`, the checkpoint cannot be
+            read, or only one of checkpoint and config is refocused.
+    """
+    if resume == 'auto':
+        latest = latest_checkpoint(Path(cfg.work_dir), trust)
+        if latest is None:
+            if not init:
+                raise FileNotFoundError(
+                    f'--resume: there is no checkpoint in {cfg.work_dir} to resume from. To start anew, leave out '
+                    '--resume or name a start with --init.'
+                )
+            cfg.resume = False
+            return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
+        resume = str(latest)
+    checkpoint = _read(resume, trust)
+    refocused = is_refocused_state(checkpoint['state_dict'])
+    if missing := {'epoch', 'iter'} - set(checkpoint['meta']):
+        raise CheckpointError(
+            f'{resume} cannot be resumed: it lacks meta {" and ".join(sorted(missing))}. Start from it with --init.'
+        )
+    _refuse_bare_bases(cfg, resume, refocused)
+    if is_refocused_config(cfg) and not refocused:
+        raise CheckpointError(
+            f'{resume} is plain and the config is refocused: a plain run cannot be resumed as a refocused one. '
+            'Start from the checkpoint with --init: its kernels become the bases.'
+        )
+    cfg.resume, cfg.load_from = True, resume
+    if (cfg.get('randomness') or {}).get('seed') is None and checkpoint['meta'].get('seed') is not None:
+        # mmengine takes it from the checkpoint too, but after it has built the sampler with another one.
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=checkpoint['meta']['seed'])
+    drop_pretrained(cfg.model)
+    return f'resumes from {resume}'
+
+
+def latest_checkpoint(work_dir: Path, trust: bool = False) -> Path | None:
+    """The checkpoint to resume from: the one that mmengine's `last_checkpoint` names, or the last whole one before it.
+
+    A kill can leave half a checkpoint, a record of it, or half a record. Without a record, the checkpoint of the
+    highest epoch or step counts; times of files do not, because clocks can be set back. Checkpoints after the recorded
+    one are those of an earlier run in the folder.
+
+    Raises:
+        UntrustedError: the checkpoint would run code.
+    """
+    record = work_dir / 'last_checkpoint'
+    named = Path(record.read_text(errors='replace').strip()) if record.is_file() else Path()
+    parts = re.fullmatch(r'(.*?)(\d+)(\.pth)', named.name)
+    pattern = re.escape(parts[1]) + r'(\d+)\.pth' if parts else r'(?:epoch|iter)_(\d+)\.pth'
+    # A folder that was moved has the old place in its record; a CheckpointHook can have a folder of its own.
+    elsewhere = parts and not (work_dir / named.name).exists() and named.parent.is_dir()
+    folder = named.parent if elsewhere else work_dir
+    names = os.listdir(folder) if folder.is_dir() else []
+    steps = {int(match[1]): folder / name for name in names if (match := re.fullmatch(pattern, name))}
+    for step in sorted(steps, reverse=True):
+        if parts and step > int(parts[2]):
+            continue
+        try:
+            read_checkpoint(steps[step], trust)
+        except UntrustedError:
+            raise
+        except CheckpointError as error:
+            print_log(f'{error}; the checkpoint before it is tried', logger='current', level=logging.WARNING)
+        else:
+            return steps[step]
+    return None
+
+
+def set_amp(cfg: Config) -> None:
+    """Sets mixed precision with a dynamic loss scale.
+
+    Raises:
+        ValueError: the config has another optimizer wrapper, or there is no accelerator, which mmengine's mixed
+            precision needs.
+    """
+    if get_device() == 'cpu':
+        raise ValueError('--amp: there is no GPU, and mmengine trains in mixed precision on accelerators only')
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp: the config has optim_wrapper type {cfg.optim_wrapper.type}, not OptimWrapper')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Makes mmengine scale the learning rate with the global batch size.
+
+    Raises:
+        ValueError: the config does not name the batch size that its learning rate is meant for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr: the config has no auto_scale_lr=dict(base_batch_size=...)')
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,382 @@
+"""Safe reading, fusing with proof, and complete writing."""
+
+import copy
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import mmcv.cnn
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+
+from refconv_mm.checkpoints import fusing as C
+from refconv_mm.files import unpickling
+from refconv_mm.checkpoints.fusing import choose_weights, fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.files.errors import CheckpointError, FuseError
+from refconv_mm.files.writing import write_whole
+from refconv_mm.layers import RefConv2d
+from refconv_mm.surgery import model as surgery
+from refconv_mm.openmmlab.models import build_model, load_whole
+from refconv_mm.checkpoints.states import is_refocused_state
+from refconv_mm.surgery import named_refconvs
+from refconv_mm.checkpoints.verify import example_input
+
+from tests.conftest import detector, random_checkpoint, run, segmenter
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path('/tmp/refconv_mm_was_here'),)
+
+
+def attack_by_getattr(path: Path) -> None:
+    """A file that uses what mmengine's log buffers need: `getattr` on an allowed class."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    class Reach:
+        def __reduce__(self):
+            return getattr, (HistoryBuffer, '__init__')
+
+    torch.save(dict(state_dict={}, meta=Reach()), path)
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=['allow-list', 'own unpickler'])
+def way(request, monkeypatch):
+    """How files are read: by torch's allow-list, or as under torch before 2.6."""
+    if request.param == 'allow-list' and not unpickling.takes_allow_list():
+        pytest.skip('this torch takes no allow-list of other functions')
+    monkeypatch.setattr(unpickling, 'takes_allow_list', lambda: request.param == 'allow-list')
+
+
+both_ways = pytest.mark.usefixtures('way')
+
+
+@both_ways
+def test_what_mmengine_writes_is_read_also_by_mmengine(seg_run):
+    """Under torch 2.6 and newer mmengine alone refuses its own log buffers."""
+    checkpoint = read_checkpoint(seg_run['last'])
+    assert checkpoint['message_hub']['log_scalars']['train/loss'].mean() > 0
+    again = CheckpointLoader.load_checkpoint(str(seg_run['last']), map_location='cpu')
+    assert set(again) == set(checkpoint)
+
+
+@both_ways
+def test_a_file_that_would_run_code_is_refused_unless_trusted(tmp_path):
+    mark = Path('/tmp/refconv_mm_was_here')
+    mark.unlink(missing_ok=True)
+    torch.save(dict(state_dict={}, evil=Evil()), tmp_path / 'evil.pth')
+    with pytest.raises(CheckpointError, match=r'could run code.*--trust'):
+        read_checkpoint(tmp_path / 'evil.pth')
+    assert not mark.exists()
+    read_checkpoint(tmp_path / 'evil.pth', trust=True)
+    assert mark.exists()
+    mark.unlink()
+
+
+@both_ways
+def test_getattr_hands_out_four_statistics_and_nothing_else(tmp_path):
+    attack_by_getattr(tmp_path / 'reach.pth')
+    with pytest.raises(CheckpointError, match='could run code'):
+        read_checkpoint(tmp_path / 'reach.pth')
+
+
+@both_ways
+@pytest.mark.parametrize(('content', 'match'), [
+    (b'no checkpoint', 'damaged'), ([1, 2], 'list'), (dict(model={}, epoch=3), 'no state_dict.*model, epoch'),
+])  # fmt: skip
+def test_what_is_no_checkpoint_is_refused(content, match, tmp_path):
+    path = tmp_path / 'x.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=match):
+        read_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        read_checkpoint(tmp_path / 'nowhere.pth')
+
+
+@both_ways
+def test_a_cut_file_is_refused(seg_run, tmp_path):
+    content = seg_run['last'].read_bytes()
+    (tmp_path / 'cut.pth').write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match='damaged'):
+        read_checkpoint(tmp_path / 'cut.pth')
+
+
+def test_torchscript_is_refused(tmp_path):
+    """`torch.load` would run it."""
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(2, 2, 3), torch.zeros(1, 2, 3, 3)), tmp_path / 'script.pth')
+    with pytest.raises(pickle.UnpicklingError, match='TorchScript'):
+        unpickling.load_restricted(tmp_path / 'script.pth', 'cpu')
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / 'script.pth')
+
+
+@both_ways
+def test_a_bare_state_dict_is_a_checkpoint(tmp_path):
+    torch.save(torch.nn.Conv2d(2, 2, 3).state_dict(), tmp_path / 'x.pth')
+    checkpoint = read_checkpoint(tmp_path / 'x.pth')
+    assert set(checkpoint['state_dict']) == {'weight', 'bias'}
+    assert checkpoint['meta'] == {}
+
+
+def test_the_prefix_of_a_wrapper_is_dropped(tmp_path):
+    """As in mmengine's loader; the metadata of the state dict stays."""
+    model = torch.nn.Sequential(RefConv2d(4, 4, 3, groups=4))
+    state = torch.nn.ModuleDict(dict(module=model)).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'x.pth')
+    read = read_checkpoint(tmp_path / 'x.pth')['state_dict']
+    assert set(read) == set(model.state_dict())
+    assert read._metadata.keys() == model.state_dict()._metadata.keys()
+
+
+# -- averaged weights --------------------------------------------------------------------------------------
+
+
+def test_mmengine_swaps_averaged_and_trained_weights_when_it_saves():
+    averaged, trained = torch.zeros(1), torch.ones(1)
+    checkpoint = dict(state_dict={'a': averaged}, ema_state_dict={'module.a': trained, 'steps': torch.tensor(3)})
+    assert choose_weights(checkpoint) == ({'a': averaged}, 'averaged (EMA)')
+    assert choose_weights(checkpoint, True)[0]['a'] is averaged
+    assert choose_weights(checkpoint, False) == (OrderedDict(a=trained), 'trained')
+    assert choose_weights(dict(state_dict={'a': trained}), False)[1] == 'trained'
+    with pytest.raises(CheckpointError, match='no averaged weights'):
+        choose_weights(dict(state_dict={'a': trained}), True)
+
+
+# -- fusing ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def fused(seg_run):
+    return fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), source=str(seg_run['last']))
+
+
+def test_the_fused_state_has_the_original_keys_and_shapes_exactly(seg_run, fused):
+    start = read_checkpoint(seg_run['start'])['state_dict']
+    state = fused.checkpoint['state_dict']
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in start.items()}
+    assert not is_refocused_state(state)
+    changed = [k for k in fused.report.matched if not torch.equal(state[f'{k}.weight'], start[f'{k}.weight'])]
+    assert len(changed) == 17  # all of them trained
+
+
+def test_the_fused_model_is_the_refocused_one_and_not_the_base(seg_run, fused):
+    refocused, plain, base = (build_model(cfg) for cfg in (seg_run['cfg'], fused.cfg, fused.cfg))
+    load_whole(refocused, read_checkpoint(seg_run['last'])['state_dict'], '')
+    plain.load_state_dict(copy.deepcopy(fused.checkpoint['state_dict']), strict=True)
+    load_whole(base, read_checkpoint(seg_run['start'])['state_dict'], '')
+    x = example_input(seg_run['cfg'])
+    with torch.no_grad():
+        expected, got, before = (model(x, mode='tensor') for model in (refocused, plain, base))
+    scale = expected.abs().max()
+    assert (expected - got).abs().max() / scale < 1e-5
+    assert (expected - before).abs().max() / scale > 1e-2
+
+
+def test_meta_is_kept_and_the_rest_left_out(fused, seg_run):
+    meta = fused.checkpoint['meta']
+    assert set(fused.checkpoint) == {'meta', 'state_dict'}
+    assert meta['dataset_meta']['classes'][0] == 'road'
+    assert meta['iter'] == 2
+    assert 'RefConv' not in meta['cfg']
+    assert 'custom_imports' not in meta['cfg']
+    record = meta['refconv']
+    assert record['fused'] is True
+    assert record['source'] == str(seg_run['last'])
+    assert record['weights'] == 'trained'
+    assert len(record['layers']) == 17
+    assert 0 <= record['worst_difference'] < 1e-5
+
+
+def test_a_kernel_that_is_wrong_is_refused_by_name(seg_run, monkeypatch):
+    original = surgery.fuse_layer
+
+    def wrong(layer):
+        conv = original(layer)
+        if conv.stride == (2, 2):
+            conv.weight.data[0, 0, 0, 0] += 0.1
+        return conv
+
+    monkeypatch.setattr(surgery, 'fuse_layer', wrong)
+    with pytest.raises(FuseError, match=r'layer backbone\.layer\d.*differs by .*tolerance .*nothing was written'):
+        fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']))
+
+
+def test_a_plain_config_that_builds_another_model_is_refused(seg_run, monkeypatch):
+    original = C.plain_config
+
+    def other(cfg):
+        plain = original(cfg)
+        plain.model.backbone.act_cfg = dict(type='ReLU')
+        return plain
+
+    monkeypatch.setattr(C, 'plain_config', other)
+    with pytest.raises(FuseError, match='end to end'):
+        fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']))
+
+
+def test_weights_that_are_not_finite_are_refused(seg_run):
+    checkpoint = read_checkpoint(seg_run['last'])
+    key = next(k for k in checkpoint['state_dict'] if k.endswith('.refocus'))
+    checkpoint['state_dict'][key][0] = float('nan')
+    with pytest.raises(FuseError, match='nan'):
+        fuse_checkpoint(seg_run['cfg'], checkpoint)
+
+
+def test_fusing_what_must_not_be_fused_is_a_clear_error(seg_run, fused, city, voc, tmp_path):
+    cfg, refocused = seg_run['cfg'], read_checkpoint(seg_run['last'])
+    with pytest.raises(FuseError, match='fused already'):
+        fuse_checkpoint(cfg, fused.checkpoint)
+    with pytest.raises(FuseError, match=r'plain.*nothing to fuse'):
+        fuse_checkpoint(cfg, read_checkpoint(seg_run['start']))
+    with pytest.raises(FuseError, match='the config is plain'):
+        fuse_checkpoint(fused.cfg, refocused)
+    with pytest.raises(CheckpointError, match='does not fit the model of the config'):
+        fuse_checkpoint(detector(voc, tmp_path), refocused)
+    wider = segmenter(city, tmp_path)
+    wider.model.decode_head.channels = 72
+    with pytest.raises(CheckpointError, match='size mismatch'):
+        fuse_checkpoint(wider, refocused)
+
+
+def test_fold_bn_folds_after_fusing(seg_run, fused):
+    folded = fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
+    state = folded.checkpoint['state_dict']
+    assert folded.checkpoint['meta']['refconv']['folded_bn'] is True
+    assert not any('running_mean' in key for key in state if key.startswith('backbone'))
+    model = mmcv.cnn.fuse_conv_bn(build_model(folded.cfg))
+    model.load_state_dict(state, strict=True)
+    plain = build_model(fused.cfg)
+    plain.load_state_dict(fused.checkpoint['state_dict'])
+    x = example_input(seg_run['cfg'])
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, mode='tensor'), plain(x, mode='tensor'), rtol=1e-3, atol=1e-3)
+
+
+def test_folding_in_a_wrong_order_is_refused(seg_run, monkeypatch):
+    def wrong(model):
+        mmcv_fold(model)
+        model.backbone.conv1.conv.bias.data += 1
+        return model
+
+    mmcv_fold = mmcv.cnn.fuse_conv_bn
+    monkeypatch.setattr(C.mmcv.cnn, 'fuse_conv_bn', wrong)
+    with pytest.raises(FuseError, match='end to end'):
+        fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
+
+
+@pytest.mark.parametrize('backbone', [
+    dict(type='mmpretrain.MobileNetV2', widen_factor=0.25, conv_cfg=dict(type='RefConv', init='kaiming')),
+    dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8,
+         conv_cfg=dict(type='RefConv', init='kaiming', kinds='dense')),
+])  # fmt: skip
+def test_a_classifier_fuses(backbone):
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=64 if 'ResNet' in backbone['type'] else 1280)
+    neck = dict(type='GlobalAveragePooling')
+    _fuse_nudged(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head), 'mmpretrain')
+
+
+def test_a_transformer_segmenter_fuses_through_the_builder():
+    mit = dict(type='mmseg.MixVisionTransformer', embed_dims=8, num_layers=[1] * 4, num_heads=[1] * 4, out_indices=(3,))
+    backbone = dict(type='RefocusedBackbone', backbone=mit, kinds=('depthwise',))
+    head = dict(type='FCNHead', in_channels=8, in_index=0, channels=8, num_classes=3)
+    _fuse_nudged(dict(type='EncoderDecoder', backbone=backbone, decode_head=head, test_cfg=dict(mode='whole')), 'mmseg')
+
+
+def _fuse_nudged(model: dict, scope: str) -> None:
+    """Fuses a model with random updates, with the whole proof."""
+    cfg = Config(dict(default_scope=scope, model=model))
+    refocused = build_model(cfg)
+    for _, layer in named_refconvs(refocused):
+        layer.restart()
+        layer.trained.data += 0.01 * torch.randn_like(layer.trained)
+    result = fuse_checkpoint(cfg, dict(state_dict=refocused.state_dict(), meta={}))
+    assert result.comparison.outputs == 'forward'
+    assert not is_refocused_state(result.checkpoint['state_dict'])
+
+
+def test_a_two_stage_detector_is_compared_on_its_features():
+    cfg = Config.fromfile(Path(mmdet_configs()) / 'faster_rcnn' / 'faster-rcnn_r50_fpn_1x_coco.py')
+    cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8, conv_cfg=dict(type='RefConv', kinds='dense'), init_cfg=None)
+    cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16, conv_cfg=dict(type='RefConv', kinds='dense'))
+    cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
+    cfg.model.roi_head.bbox_roi_extractor.update(out_channels=16)
+    cfg.model.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
+    result = fuse_checkpoint(cfg, dict(state_dict=build_model(cfg).state_dict(), meta={}))
+    assert result.comparison.outputs == 'extract_feat'
+    assert any(name.startswith('neck') for name in result.comparison.layers)
+
+
+def mmdet_configs() -> str:
+    import mmdet
+
+    return str(Path(mmdet.__file__).parent / '.mim' / 'configs')
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def test_write_fused_never_overwrites_unasked(fused, tmp_path):
+    paths = write_fused(fused, tmp_path / 'out')
+    assert [p.name for p in paths] == ['fused.pth', 'fused.py']
+    content = paths[0].read_bytes()
+    paths[1].write_text('mine')
+    with pytest.raises(FileExistsError, match=r'fused\.pth exists'):
+        write_fused(fused, tmp_path / 'out')
+    assert (paths[0].read_bytes(), paths[1].read_text()) == (content, 'mine')
+    write_fused(fused, tmp_path / 'out', overwrite=True)
+    assert paths[1].read_text() != 'mine'
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['fused.pth', 'fused.py']
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'x.txt'
+    path.write_text('old')
+
+    def interrupted(temporary):
+        Path(temporary).write_text('half')
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, interrupted)
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_result_runs_where_refconv_mm_cannot_be_imported(fused, tmp_path):
+    checkpoint, config = write_fused(fused, tmp_path)
+    script = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'refconv_mm':
+            raise ImportError('refconv_mm is not installed here')
+sys.meta_path.insert(0, Blocker())
+from mmengine.config import Config
+from mmengine.runner import Runner
+cfg = Config.fromfile({str(config)!r})
+cfg.load_from, cfg.work_dir = {str(checkpoint)!r}, {str(tmp_path / 'work')!r}
+runner = Runner.from_cfg(cfg)
+print('metrics', runner.test())
+assert 'refconv_mm' not in sys.modules
+"""
+    result = run('-c', script)
+    assert 'mIoU' in result.stdout.rpartition('metrics')[2]
+    assert 'do not match' not in result.stdout + result.stderr
+
+
+def test_pickles_of_the_record_are_plain(fused):
+    """`weights_only=True` reads fused.pth without an allow-list."""
+    assert pickle.loads(pickle.dumps(fused.checkpoint['meta'])) == fused.checkpoint['meta']
+
+
+def test_a_random_checkpoint_is_plain(seg_run, tmp_path):
+    path = random_checkpoint(seg_run['cfg'], tmp_path / 'x.pth')
+    assert not is_refocused_state(read_checkpoint(path)['state_dict'])

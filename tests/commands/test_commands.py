@@ -1,0 +1,212 @@
+"""The command `refconv`: its help, its exit codes and messages, and its commands, which the tools share."""
+
+import sys
+
+import pytest
+import torch
+
+import refconv_mm
+from refconv_mm import commands
+from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.files.errors import (
+    CheckpointError,
+    DataError,
+    ExportError,
+    FuseError,
+    MissingPackageError,
+)
+from refconv_mm.layers import RefConv2d
+from refconv_mm.layers.checkpoint_keys import LoadError
+
+from tests.conftest import ROOT, random_checkpoint, run, segmenter
+
+TOOLS = {'train': 'train', 'test': 'test', 'predict': 'predict', 'fuse': 'fuse', 'export': 'export_onnx',
+         'check-data': 'check_data', 'compare': 'compare', 'analyse': 'analyse', 'report': 'report',
+         'sweep': 'sweep'}  # fmt: skip
+
+
+@pytest.fixture
+def refconv(capsys):
+    """Runs `refconv` in this process; returns its exit code, its output and its errors."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            commands.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def test_help_and_version(refconv):
+    code, said, _ = refconv('--help')
+    assert code == 0
+    assert all(name in said for name in commands.COMMANDS)
+    assert refconv('--version') == (0, f'refconv_mm {refconv_mm.__version__}\n', '')
+    code, _, error = refconv('trian')
+    assert (code, "invalid choice: 'trian'" in error) == (2, True)
+    assert refconv()[0] == 2
+
+
+@pytest.mark.parametrize('name', commands.COMMANDS)
+def test_every_command_explains_itself(name, refconv):
+    code, said, _ = refconv(name, '--help')
+    assert code == 0
+    assert f'usage: refconv {name}' in said
+
+
+@pytest.mark.parametrize('name', TOOLS)
+def test_a_tool_and_its_command_have_the_same_options(name, refconv, monkeypatch, capsys):
+    text = (ROOT / 'tools' / f'{TOOLS[name]}.py').read_text()
+    assert f"run_tool('{name}', __doc__)" in text
+    monkeypatch.setattr(sys, 'argv', [f'tools/{TOOLS[name]}.py', '--help'])
+    with pytest.raises(SystemExit):
+        commands.run_tool(name, 'its description')
+    said = capsys.readouterr().out
+    assert 'its description' in said
+    assert said.partition('positional')[2] == refconv(name, '--help')[1].partition('positional')[2]
+
+
+def test_help_imports_no_command():
+    names = [f'refconv_mm.commands.{module}' for module, _ in commands.COMMANDS.values()]
+    code = f"""
+import sys
+from refconv_mm.commands import main
+try:
+    main(['--help'])
+except SystemExit:
+    assert not set({names}) & set(sys.modules), sys.modules
+"""
+    assert 'check-data' in run('-c', code).stdout
+
+
+def test_python_m_runs_the_command():
+    assert run('-m', 'refconv_mm', '--version').stdout == f'refconv_mm {refconv_mm.__version__}\n'
+
+
+# -- the end of a command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (('fuse', 'no.py', 'no.pth'), 'refconv fuse: error: no config at no.py\n'),
+        (('train', 'no.py'), 'refconv train: error: no config at no.py\n'),
+        (('test', 'no.py', 'no.pth'), 'refconv test: error: no config at no.py\n'),
+        (('check-data', 'no.py'), 'refconv check-data: error: no config at no.py\n'),
+        (('export', 'no.py', 'no.pth', 'x.txt'), 'refconv export: error: x.txt does not end with .onnx'),
+        (('compare', 'no.py'), 'refconv compare: error: no plan at no.py\n'),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(words, message, refconv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = refconv(*words)
+    assert code == 2
+    assert error.startswith(message)
+    assert 'Traceback' not in error
+    assert 'usage' not in error
+
+
+def test_options_that_do_not_fit_the_config_are_named(refconv, tmp_path):
+    (tmp_path / 'c.py').write_text('model = [1]')
+    code, _, error = refconv('check-data', tmp_path / 'c.py', '--cfg-options', 'model.x=1')
+    assert code == 2
+    assert '--cfg-options' in error
+    assert 'cannot be merged into the config' in error
+
+
+class Command:
+    """A command that ends with an error."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def run(self, args):
+        return self.end()
+
+    def interrupted(self, args):
+        return 'interrupted; the same command goes on'
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def stop_in_torchscript():
+    raise RuntimeError(
+        'the operation failed in the TorchScript interpreter.\nRuntimeError: KeyboardInterrupt: <EMPTY MESSAGE>'
+    )
+
+
+def fault_of_others():
+    raise ValueError('not raised in the package')
+
+
+def fault_of_ours():
+    RefConv2d.from_conv2d(None)  # AttributeError
+
+
+def refused():
+    refconv_mm.RefConvOptions(map_k=2)
+
+
+def refused_on_the_way():
+    """As upstream code that wraps our errors in its own."""
+    try:
+        refconv_mm.RefConvOptions.of(dict(no_such=1))
+    except TypeError as error:
+        raise TypeError(f'class Net: {error}') from error
+
+
+@pytest.mark.parametrize(
+    ('end', 'code', 'message'),
+    [
+        (lambda: None, 0, ''),
+        (lambda: 1, 1, ''),
+        (stop, 130, 'prog: interrupted; the same command goes on\n'),
+        (stop_in_torchscript, 130, 'prog: interrupted; the same command goes on\n'),
+        (refused, 2, 'prog: error: map_k must be'),
+        (refused_on_the_way, 2, "prog: error: class Net: RefConv has no option 'no_such'"),
+    ],
+)
+def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        commands.run_and_exit(Command(end), None, 'prog')
+    assert stopped.value.code == code
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count('\n') == bool(message)
+
+
+@pytest.mark.parametrize(('end', 'kind'), [(fault_of_others, ValueError), (fault_of_ours, AttributeError)])
+def test_faults_of_the_code_keep_their_traceback(end, kind):
+    with pytest.raises(kind):
+        commands.run_and_exit(Command(end), None, 'prog')
+
+
+def test_errors_for_users_are_value_errors():
+    for kind in (CheckpointError, DataError, ExportError, FuseError, LoadError, MissingPackageError):
+        assert issubclass(kind, ValueError)
+        assert kind.__doc__
+    assert issubclass(LoadError, RuntimeError)  # what callers of load_state_dict catch
+    assert not issubclass(CheckpointError, FuseError)
+    assert not issubclass(FuseError, CheckpointError)
+
+
+# -- the whole way -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # tests/test_tools.py trains under torchrun by the file in tools/
+def test_train_under_torchrun_and_fuse_by_the_command(city, tmp_path):
+    cfg = segmenter(city, tmp_path / 'work', iters=2)
+    cfg.dump(tmp_path / 'seg.py')
+    start = random_checkpoint(cfg, tmp_path / 'start.pth')
+    launch = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2, '-m', 'refconv_mm')
+    run(*launch, 'train', tmp_path / 'seg.py', '--init', start, '--launcher', 'pytorch', PYTHONPATH=str(ROOT))
+    last = tmp_path / 'work' / 'iter_2.pth'
+    said = run('-m', 'refconv_mm', 'fuse', tmp_path / 'seg.py', last, '--out-dir', tmp_path / 'out').stdout
+    assert f'wrote {tmp_path / "out/fused.pth"}' in said
+    by_hook, by_command = (
+        read_checkpoint(d / 'fused.pth')['state_dict'] for d in (tmp_path / 'work', tmp_path / 'out')
+    )
+    assert all(torch.equal(by_hook[key], by_command[key]) for key in by_command)

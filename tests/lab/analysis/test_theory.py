@@ -1,0 +1,236 @@
+"""The Gram matrix in closed form, and updates that it predicts wholly, by construction or not at all."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from lab.analysis.common.layers import Geometry
+from refconv_mm.layers.transformation import gram_matrices
+from lab.analysis.common.kernels import KernelSet
+from lab.analysis.common.layers import layer_settings, without_scaling
+from lab.analysis.theory import TheoryOptions
+from lab.analysis.theory import measure as T
+from lab.analysis.theory.report import report
+from refconv_mm.layers import RefConv2d
+from refconv_mm.hooks.angles import turned
+
+from tests.commands.test_tools import tool  # noqa: F401
+
+
+def geometry(shape, groups: int, map_k: int) -> Geometry:
+    slices = shape[0] * shape[1]
+    return Geometry(slices, slices // groups, groups, shape[2] * shape[3], map_k)
+
+
+def depthwise(channels: int = 64, side: int = 3) -> tuple[torch.Tensor, Geometry]:
+    kernel = torch.randn(channels, 1, side, side, dtype=torch.float64)
+    return kernel, Geometry(channels, 1, channels, side * side, 3)
+
+
+def whitened(rows: torch.Tensor) -> torch.Tensor:
+    """Rows of the same energy in every direction: `X'X` is a multiple of one."""
+    return torch.linalg.qr(rows)[0]
+
+
+def test_the_gram_matrix_of_ones_counts_covered_positions():
+    geo = Geometry(4, 1, 4, 9, 3)
+    matrix = gram_matrices(torch.ones(4, 1, 3, 3), geo.width, 3)
+    counts = torch.tensor([4, 6, 4, 6, 9, 6, 4, 6, 4], dtype=torch.float64)
+    torch.testing.assert_close(matrix.diagonal(dim1=1, dim2=2), 4 * counts[None])
+    # A corner is covered by four ninths of what covers the centre.
+    found = T.gram_spectrum(torch.ones(4, 1, 3, 3), geo)
+    assert found['diagonal'][0][0] / found['diagonal'][1][1] == pytest.approx(4 / 9)
+    assert found['mean_diagonal'] == pytest.approx(4 * 49 / 9)
+    assert T.gram_spectrum(torch.ones(4, 1, 3, 3), geo, factor=0.25)['mean_diagonal'] == pytest.approx(49 / 9)
+
+
+def test_a_kernel_of_its_centre_alone_has_no_favourite():
+    basis = torch.zeros(4, 1, 3, 3)
+    basis[:, :, 1, 1] = torch.tensor([1.0, 2, 3, 4])[:, None]
+    geo = Geometry(4, 1, 4, 9, 3)
+    torch.testing.assert_close(gram_matrices(basis, geo.width, 3)[0], 30 * torch.eye(9, dtype=torch.float64))
+    found = T.gram_spectrum(basis, geo)
+    assert found['condition'] == pytest.approx(1)
+    assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
+
+
+def test_one_step_of_refocusing_is_the_plain_one_times_the_gram_matrix():
+    kernel, geo = depthwise(6)
+    layer = RefConv2d(6, 6, 3, groups=6, bias=False, gain=None, dtype=torch.float64)
+    layer.load_state_dict({'weight': kernel})
+    gradient = torch.randn_like(kernel)
+    optimizer = torch.optim.SGD([layer.trained], lr=0.1)
+    (layer.weight * gradient).sum().backward()
+    optimizer.step()
+    expected = kernel - 0.1 * (gradient.flatten(1) @ gram_matrices(kernel, geo.width, 3)[0]).view_as(kernel)
+    torch.testing.assert_close(layer.weight.detach(), expected)
+
+
+def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
+    kernel, geo = depthwise()
+    gradient = whitened(torch.randn(64, 9, dtype=torch.float64))
+    matrix = gram_matrices(kernel, geo.width, 3)[0]
+    refocused = T.predict(kernel, kernel - 0.1 * (gradient @ matrix).view_as(kernel), geo)
+    assert refocused['direction'] == pytest.approx(1)
+    assert refocused['exponent'] == pytest.approx(2)
+    values = torch.linalg.eigvalsh(matrix).flip(0)
+    assert refocused['energy'] == pytest.approx((values**2 / (values**2).sum()).tolist())
+    plain = T.predict(kernel, kernel - 0.1 * gradient.view_as(kernel), geo)
+    assert plain['exponent'] == pytest.approx(0, abs=1e-9)
+    assert plain['energy'] == pytest.approx([1 / 9] * 9)
+
+
+@pytest.mark.parametrize('chosen', [0, 4, 8])
+def test_an_update_along_one_eigenvector_is_found_there(chosen):
+    kernel, geo = depthwise()
+    vector = torch.linalg.eigh(gram_matrices(kernel, geo.width, 3)[0]).eigenvectors.flip(1)[:, chosen]
+    update = torch.randn(64, 1, dtype=torch.float64) * vector
+    energy = T.predict(kernel, kernel + update.view_as(kernel), geo)['energy']
+    assert energy == pytest.approx([float(i == chosen) for i in range(9)], abs=1e-12)
+
+
+def test_random_updates_are_not_predicted():
+    found = []
+    for _ in range(60):
+        kernel, geo = depthwise(32)
+        found.append(T.predict(kernel, kernel + torch.randn_like(kernel), geo))
+    for name in ('direction', 'position'):
+        mean = sum(each[name] for each in found) / len(found)
+        assert abs(mean) < 3 / math.sqrt(8 * len(found))  # three standard errors of a rank correlation over nine
+    assert abs(sum(each['exponent'] for each in found) / len(found)) < 0.3
+
+
+def test_growth_by_the_diagonal_and_against_it():
+    kernel, geo = depthwise()
+    diagonal = gram_matrices(kernel, geo.width, 3)[0].diagonal().view(3, 3)
+    growth = 1e-3 * diagonal / kernel.abs().mean(0)  # so that mean |w| grows by the diagonal
+    found = T.predict(kernel, kernel * (1 + growth), geo)
+    assert found['growth'] == pytest.approx(1)
+    assert T.predict(kernel, kernel * (1 - 1e-2 * growth), geo)['growth'] == pytest.approx(-1)
+    assert torch.tensor(found['growth_map']).argmax().item() == diagonal.argmax().item()
+
+
+def test_dense_layers_have_a_matrix_for_each_slice():
+    kernel = torch.randn(8, 5, 3, 3, dtype=torch.float64)
+    geo = geometry(kernel.shape, 1, 3)
+    matrices = gram_matrices(kernel, geo.width, 3)
+    assert matrices.shape == (40, 9, 9)
+    gradient = torch.randn(40, 1, 9, dtype=torch.float64)
+    update = (gradient @ matrices).view_as(kernel)
+    found = T.predict(kernel, kernel + update, geo)
+    assert found['direction'] > 0.6
+    assert found['exponent'] == pytest.approx(2, abs=0.2)
+    flat, part = T.sampled([kernel, kernel + update], geo, 10, 0)
+    assert (part.groups, part.slices, len(flat[0])) == (10, 10, 10)
+    (index,) = [i for i in range(40) if torch.equal(kernel.view(40, 3, 3)[i], flat[0][0, 0])]
+    torch.testing.assert_close(gram_matrices(flat[0], part.width, 3)[0], matrices[index])
+
+
+def test_a_map_smaller_than_a_dense_kernel_reaches_few_directions():
+    kernel = torch.randn(4, 2, 7, 7, dtype=torch.float64)
+    geo = geometry(kernel.shape, 1, 3)
+    found = T.gram_spectrum(kernel, geo)
+    assert found['condition'] is None
+    assert sum(value > 1e-12 for value in found['values']) == 9
+    gradient = torch.randn(8, 1, 49, dtype=torch.float64)
+    after = kernel + (gradient @ gram_matrices(kernel, geo.width, 3)).view_as(kernel)
+    assert sum(T.predict(kernel, after, geo)['energy'][:9]) == pytest.approx(1)
+
+
+def test_what_is_not_defined_is_none():
+    kernel, geo = depthwise(8)
+    assert T.predict(kernel, kernel, geo) is None
+    ranks = T.rank_correlation(torch.tensor([1.0, 2, 2, 4]), torch.tensor([1.0, 2, 2, 8]))
+    assert ranks.item() == pytest.approx(1)
+    assert T.rank_correlation(torch.ones(4), torch.arange(4)).isnan()
+
+
+def test_weight_decay_is_told_from_the_gradient():
+    """A kernel lies along its own matrix' large eigenvalues, so shrinking it looks like refocusing."""
+    kernel, geo = depthwise()
+    kernel = kernel + 2  # alike, as blurs are: one large eigenvalue
+    gradient = whitened(torch.randn(64, 9, dtype=torch.float64)).view_as(kernel)
+    gradient -= (gradient * kernel).sum() / kernel.square().sum() * kernel
+    after = 0.99 * kernel - 1e-4 * gradient
+    assert T.predict(kernel, after, geo)['exponent'] > 0.5
+    assert abs(T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent']) < 0.2  # white, less one of its numbers
+    left, factor, share = without_scaling(kernel, after)
+    torch.testing.assert_close(left, kernel - 1e-4 * gradient)
+    assert factor == pytest.approx(-0.01)
+    assert share == pytest.approx(1 - 1e-8 * gradient.square().sum().item() / (after - kernel).square().sum().item())
+    sets = [KernelSet(name, 'x', 'plain', dict(a=each)) for name, each in [('before', kernel), ('after', after)]]
+    found = T.measure(sets, TheoryOptions())
+    assert found['rest']['after']['exponent']['mean'] == pytest.approx(
+        T.predict(kernel, kernel - 1e-4 * gradient, geo)['exponent'], abs=1e-6
+    )
+    assert found['mean']['after']['scaling'] == dict(factor=pytest.approx(-0.01), share=pytest.approx(share))
+    sets[1] = KernelSet('after', 'x', 'plain', dict(a=0.5 * kernel))
+    assert T.measure(sets, TheoryOptions())['rest']['after']['changed'] == 0
+
+
+def test_kernels_turn_by_the_angle_that_they_turned():
+    kernel = torch.zeros(3, 1, 3, 3)
+    kernel[:, :, 0, 0] = 2
+    other = kernel.clone()
+    other[:, :, 0, 1] = 2 * torch.tensor([0, 1e-6, 1])[:, None]  # by 0, a millionth and an eighth of a turn
+    assert turned(kernel, 3 * other) == pytest.approx(math.degrees(1e-6), rel=1e-6)
+    assert turned(kernel[2:], other[2:]) == pytest.approx(45)
+
+
+def test_the_report_says_that_refocusing_adds_two():
+    kernels = dict(before={}, plain={}, refocused={})
+    for layer in 'abc':
+        kernel, geo = depthwise()
+        gradient = torch.randn(64, 9, dtype=torch.float64)  # of any shape: the same for both
+        kernels['before'][layer] = kernel
+        kernels['plain'][layer] = kernel - 1e-3 * gradient.view_as(kernel)
+        kernels['refocused'][layer] = kernel - 1e-3 * (gradient @ gram_matrices(kernel, geo.width, 3)[0]).view_as(kernel)
+    sets = [KernelSet(name, name, 'plain', each) for name, each in kernels.items()]
+    text = '\n\n'.join(report(T.measure(sets, TheoryOptions()))[0])
+    row = next(line for line in text.splitlines() if line.startswith('| refocused | ') and line.endswith('|  |'))
+    difference, error = map(float, row.split('|')[2].split('±'))
+    assert difference == pytest.approx(2, abs=0.1)  # what scaled the layer was taken out of both
+    assert error < 0.1
+
+
+def test_layers_are_guessed_without_a_config():
+    assert layer_settings(torch.ones(8, 1, 3, 3), None, 5)[0] == geometry((8, 1, 3, 3), 8, 3)
+    assert layer_settings(torch.ones(8, 4, 5, 5), None, 3)[0] == geometry((8, 4, 5, 5), 1, 3)
+    assert layer_settings(torch.ones(8, 4, 2, 2), None, 3)[0].map_k == 1
+    assert layer_settings(torch.ones(8, 2, 3, 3), (4, 3, 1.0), 3) == (geometry((8, 2, 3, 3), 4, 3), 1.0)
+
+
+def test_another_basis_is_refused():
+    kernel = torch.randn(4, 1, 3, 3)
+    before = KernelSet('before', 'a.pth', 'plain', dict(layer=kernel))
+    after = KernelSet('after', 'b.pth', 'refocused', dict(layer=kernel), dict(layer=kernel + 1))
+    with pytest.raises(ValueError, match=r'layer: the basis in after .* is not the kernel in before'):
+        T.measure([before, after], TheoryOptions())
+    with pytest.raises(ValueError, match='--max-groups must be at least 1'):
+        TheoryOptions(max_groups=0)
+
+
+def test_the_tool_on_a_refocused_run(seg_run, tool, tmp_path):  # noqa: F811
+    seg_run['cfg'].dump(tmp_path / 'config.py')
+    options = ['--config', tmp_path / 'config.py', '--names', 'before,refocused', '--out-dir', tmp_path / 'out']
+    code, said = tool('analyse', 'theory', seg_run['start'], seg_run['last'], *options)
+    assert code == 0, said
+    files = {'theory.md', 'theory.json', 'theory_gram.png', 'theory.png'}
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == files
+    results = json.loads((tmp_path / 'out' / 'theory.json').read_text())
+    part = results['mean']['refocused']
+    assert part['changed'] == part['layers'] == len(results['layers']) > 10
+    assert all(row['map_k'] == 3 for row in results['layers'])
+    assert f'{part["direction"]["mean"]:.2f} ±' in said
+
+
+def test_the_tool_without_an_after_shows_the_matrices_alone(tool, tmp_path):  # noqa: F811
+    torch.save({'a.weight': torch.ones(6, 1, 3, 3), 'b.weight': torch.randn(4, 2, 5, 5)}, tmp_path / 'plain.pth')
+    code, said = tool('analyse', 'theory', tmp_path / 'plain.pth', '--out-dir', tmp_path / 'out')
+    assert code == 0, said
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'theory.md', 'theory.json', 'theory_gram.png'}
+    results = json.loads((tmp_path / 'out' / 'theory.json').read_text())
+    assert results['layers'][0]['gram']['mean_diagonal'] == pytest.approx(6 * 49 / 9)
+    assert results['layers'][1]['groups'] == 8
