@@ -9,8 +9,8 @@ from .conftest import ROOT
 
 # A folder may import from those to its left.
 ORDER = [
-    'version', 'console', 'layers', 'surgery', 'files', 'openmmlab', 'checkpoints', 'hooks', 'running', 'data', 'deploy',
-    'commands', '__init__', '__main__',
+    'version', 'console', 'layers', 'surgery', 'files', 'openmmlab', 'checkpoints', 'hooks', 'running', 'data',
+    'deploy', 'commands', '__init__', '__main__',
 ]  # fmt: skip
 PACKAGE = ROOT / 'refconv_mm'
 FILES = sorted(PACKAGE.rglob('*.py'))

@@ -4,18 +4,15 @@
 # Against the VOC config: data root, classes, schedule, batch and the normalisation of the weights.
 _base_ = '../voc/ssdlite_mobilenetv2_voc0712.py'
 
-from refconv_mm.image_size import resized, ssdlite_anchors
-
 data_root = 'data/VOCdevkit/'  # the line to edit: a folder with VOC2007/
-input_size = 320  # the side of the images
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 20, 60), (119, 11, 32), (0, 0, 142)])
 
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
-    bbox_head=dict(num_classes=len(metainfo['classes']), anchor_generator=ssdlite_anchors(input_size)),
+    bbox_head=dict(num_classes=len(metainfo['classes'])),
 )
-train_pipeline = resized(_base_.train_pipeline, input_size)
-test_pipeline = resized(_base_.test_pipeline, input_size)
+train_pipeline = _base_.train_pipeline
+test_pipeline = _base_.test_pipeline
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

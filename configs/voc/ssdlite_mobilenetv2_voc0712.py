@@ -3,10 +3,7 @@
 # The baseline: SSDLite-MobileNetV2 at 320 on Pascal VOC 07+12, from ImageNet weights.
 _base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
 
-from refconv_mm.image_size import resized, ssdlite_anchors
-
 data_root = 'data/VOCdevkit/'  # the line to edit: a folder with VOC2007/ and VOC2012/
-input_size = 320  # the side of the images
 
 model = dict(
     # mmpretrain's MobileNetV2: the same net as mmdet's, with the names that ImageNet checkpoints have.
@@ -15,10 +12,10 @@ model = dict(
         norm_cfg=dict(type='BN', eps=1e-5, momentum=0.03),  # the eps that the ImageNet weights were trained with
         init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='mmcls://mobilenet_v2'),
     ),
-    bbox_head=dict(num_classes=20, anchor_generator=ssdlite_anchors(input_size)),
+    bbox_head=dict(num_classes=20),
 )
-train_pipeline = resized(_base_.train_pipeline, input_size)
-test_pipeline = resized(_base_.test_pipeline, input_size)
+train_pipeline = _base_.train_pipeline
+test_pipeline = _base_.test_pipeline
 
 # Boxes of no size, as real data sets have them, would turn the loss into NaN.
 filter_cfg = dict(filter_empty_gt=True, min_size=32, bbox_min_size=1)

@@ -12,8 +12,8 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from .errors import CheckpointError, UntrustedError
-from .writing import write_whole
 from .unpickling import TRUST, load, unpickling_problem, wanted_code
+from .writing import write_whole
 
 
 def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:

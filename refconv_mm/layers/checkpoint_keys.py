@@ -68,11 +68,15 @@ def adopt_stored(state: dict[str, Any], prefix: str, own: nn.Parameter, groups: 
         del state[prefix + name]
         state[prefix + key], state[prefix + 'root'] = _converted(where, exact, basis, groups, options)
     elif key.startswith('refocus_map'):
-        raise LoadError(f'{where}: the checkpoint has no map, which map_k={options.map_k} wants: set the map_k of its run')
+        raise LoadError(
+            f'{where}: the checkpoint has no map, which map_k={options.map_k} wants: set the map_k of its run'
+        )
     return 'refocused checkpoint'
 
 
-def _converted(where: str, kernel_map: Tensor, basis: Tensor, groups: int, options: RefConvOptions) -> tuple[Tensor, Tensor]:
+def _converted(
+    where: str, kernel_map: Tensor, basis: Tensor, groups: int, options: RefConvOptions
+) -> tuple[Tensor, Tensor]:
     """The trained parameter and the root for a map of any size that the layer can hold."""
     slices, map_k = len(basis) * basis.shape[1], kernel_map.shape[-1]
     if kernel_map.shape != (slices, groups, map_k, map_k):
@@ -90,7 +94,9 @@ def _warn_of_other_options(where: str, root: Tensor, basis: Tensor, groups: int,
     stored, ours = root.detach().double().cpu(), make_roots(basis, groups, options.map_k, options.gain)[0]
     # Roots are stored in the dtype of the layer, at least bfloat16.
     if has_values(root) and not torch.allclose(stored, ours, 2**-7, 2**-7 * ours.abs().max().item()):
-        gains = [f'{each.square().sum(-1).mean().item():.4g}' for each in (stored, ours)]  # means of the diagonal of A'A
+        gains = [
+            f'{each.square().sum(-1).mean().item():.4g}' for each in (stored, ours)
+        ]  # means of the diagonal of A'A
         logger.warning(
             f'{where}: the checkpoint was trained with a root of gain {gains[0]}, that of the config (gain='
             f'{options.gain}, map_k={options.map_k}) has {gains[1]}; that of the checkpoint counts'

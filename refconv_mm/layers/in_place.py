@@ -32,7 +32,7 @@ def begin(conv: nn.Conv2d, kind: type, options: RefConvOptions) -> Any:
     """Turns a convolution that nothing has filled yet into a RefConv layer in that state, in place, and returns it."""
     shapes = RF.shapes(conv.weight, conv.groups, options.map_k)
     refocus_layer(conv, kind, options, (conv.weight.new_zeros(shapes[0]), conv.weight.new_zeros(shapes[1])))
-    conv.source = None  # type: ignore[assignment]
+    conv.__dict__['source'] = None
     return conv
 
 

@@ -25,8 +25,8 @@ class RefConv2d(nn.Conv2d):
     `refocus`, of the kernel's shape; `A` the buffer `root`, `(G, P, P)`. Where the released layer's map is no larger
     than the kernel, it trains itself: `Wt = Wb + s F(Wb)`, `refocus_map` and a scalar `root` (:mod:`.transformation`).
 
-    `.weight` reads as the kernel `Wt`. It is computed, so a write into it is lost; until the layer is loaded, trained or
-    made from a convolution, it *is* the basis, and whatever initializes it works as with `nn.Conv2d`. Assigning to
+    `.weight` reads as the kernel `Wt`. It is computed, so a write into it is lost. Until the layer is loaded, trained
+    or made from a convolution, it *is* the basis, and code that initializes it works as with `nn.Conv2d`. Assigning to
     `.weight` makes an ordinary convolution. A checkpoint without `refocus` fills the basis and initializes `refocus`.
 
     Args:
@@ -52,6 +52,8 @@ class RefConv2d(nn.Conv2d):
 
     # The class that fusing returns to; a layer in place of another class inherits from both.
     plain_type: type[nn.Conv2d] = nn.Conv2d
+    options: RefConvOptions
+    source: str | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options, rest = split_options(kwargs, self.plain_type)
@@ -98,7 +100,8 @@ class RefConv2d(nn.Conv2d):
             # A traced kernel would be a constant. Like torch.nn's, this layer stays one node (efficient_conv_bn_eval).
             tracer = input.tracer
             assert isinstance(tracer, torch.fx.Tracer)
-            return tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})  # type: ignore[return-value]
+            node: Any = tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})
+            return node
         if self.source is None and self.training and torch.is_grad_enabled() and not self._was_filled():
             self.restart()
         return super().forward(input)
@@ -155,7 +158,9 @@ class RefConv2d(nn.Conv2d):
 
     def __delattr__(self, name: str) -> None:
         if name == 'weight':
-            raise TypeError('the kernel of a RefConv layer takes no parametrization: its basis is frozen; fuse it first')
+            raise TypeError(
+                'the kernel of a RefConv layer takes no parametrization: its basis is frozen; fuse it first'
+            )
         super().__delattr__(name)
 
     def extra_repr(self) -> str:

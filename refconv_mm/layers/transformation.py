@@ -79,7 +79,7 @@ def make_roots(basis: Tensor, groups: int, map_k: int, gain: float | None) -> tu
     slices): eigenvalues below `P * eps * max` count as 0.
 
     Returns:
-        Two of `(G, P, P)` or `()`, float64 on the CPU; zeros for a basis without values, or with some that are not finite.
+        Two of `(G, P, P)` or `()`, float64 on the CPU; zeros for a basis without values, or with values not finite.
     """
     none = torch.zeros(shapes(basis, groups, map_k)[1], dtype=torch.float64, device='cpu')
     if not has_values(basis) or not torch.isfinite(basis).all():

@@ -16,10 +16,9 @@ import torch
 from packaging.version import Version
 
 from ..files.errors import DataError
-from ..files.writing import write_whole
 from ..files.unpickling import TRUST, checkpoint_globals, load, takes_allow_list
+from ..files.writing import write_whole
 from .versions import FORKS, distribution_version, installed
-
 
 
 def ssd_head_loss_cls() -> bool:

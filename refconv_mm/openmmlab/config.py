@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 from ..surgery.conv_types import PLAIN_NAMES, plain_conv_cfg, type_name
 
 BUILDER = ('RefocusedBackbone', 'build_refocused_backbone')
-HOOKS = ('RefConvHook', 'RefConvStartHook', 'RefConvFiniteHook')
-# Imports that plain configs keep, for types that those of configs/cifar10 and configs/own name.
-PLAIN_TOO = (
-    'lab.nets.small_image_backbone',
-    'lab.nets.small_images',
-    'refconv_mm.data.layouts',
-    'lab.compare',  # of version 0.1
-)
+OURS = 'refconv_mm'
 
 
 def is_refocused_config(cfg: Config | dict) -> bool:
@@ -30,29 +25,35 @@ def plain_config(cfg: Config) -> Config:
     """The config of the fused model. It does not name refconv_mm, so it runs where that is not installed.
 
     Every `conv_cfg=dict(type='RefConv')` becomes None: without the key, a default could apply that the layer never
-    had. `RefConvAdaptivePadding` becomes `Conv2dAdaptivePadding`. `RefocusedBackbone` is replaced by the backbone that it wraps. Our hooks and the import are removed.
+    had. `RefConvAdaptivePadding` becomes `Conv2dAdaptivePadding`. `RefocusedBackbone` is replaced by the backbone in
+    it. Hooks that this package defines and its import are removed.
 
     Args:
         cfg: any config; it is not changed.
 
     Returns:
         A new config.
+
+    Raises:
+        ValueError: the config needs another class of this package, a data set or a transform.
     """
     new = copy.deepcopy(cfg._cfg_dict.to_dict())
     new = _plain({key: value for key, value in new.items() if not _imported(key, value)})
-    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if type_name(hook) not in HOOKS]):
+    if (hooks := new.pop('custom_hooks', None)) and (kept := [hook for hook in hooks if not _is_ours(hook)]):
         new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
-        new['default_hooks'] = {name: hook for name, hook in hooks.items() if type_name(hook) not in HOOKS}
+        new['default_hooks'] = {name: hook for name, hook in hooks.items() if not _is_ours(hook)}
     imports = new.get('custom_imports')
     if imports:
         names = imports['imports']
         names = [names] if isinstance(names, str) else names
-        kept = [name for name in names if name.split('.')[0] != 'refconv_mm' or name in PLAIN_TOO]
+        kept = [name for name in names if name.split('.')[0] != OURS]
         if kept:
             imports['imports'] = kept
         else:
             del new['custom_imports']
+    if left := sorted(set(_ours_in(new))):
+        raise ValueError(f'the plain config would still need refconv_mm: {", ".join(left)} is defined there')
     return Config(new)
 
 
@@ -91,6 +92,27 @@ def _imported(key: str, value: Any) -> bool:
     if isinstance(value, str):
         return value.endswith(f'.{key}')
     return inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value)
+
+
+def _is_ours(cfg: Any) -> bool:
+    """Whether this package defines the class that a config dict names."""
+    kind = cfg.get('type') if isinstance(cfg, dict) else None
+    if not isinstance(kind, str):
+        return getattr(kind, '__module__', '').split('.')[0] == OURS
+    if '.' in kind and kind.split('.')[0] == OURS:
+        return True
+    found = (registry.module_dict.get(type_name(cfg)) for registry in (HOOKS, DATASETS, TRANSFORMS, MODELS))
+    return any(getattr(each, '__module__', '').split('.')[0] == OURS for each in found)
+
+
+def _ours_in(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if _is_ours(node):
+            yield type_name(node)
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from _ours_in(value)
 
 
 def _mentions(node: Any) -> bool:

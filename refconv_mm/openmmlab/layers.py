@@ -18,32 +18,24 @@ from ..surgery.conv_types import replaces, type_name
 from ..surgery.selection import why_not
 
 
-@replaces
+@replaces(Conv2d)
 class RefConvWrapped2d(RefConv2d, Conv2d):
     """RefConv in place of mmcv's wrapped `Conv2d`."""
 
-    plain_type = Conv2d
 
-
-@replaces
+@replaces(Conv2dAdaptivePadding)
 class RefConv2dAdaptivePadding(RefConv2d, Conv2dAdaptivePadding):
     """RefConv in place of mmcv's `Conv2dAdaptivePadding` (TensorFlow's 'same' padding; EfficientNet)."""
 
-    plain_type = Conv2dAdaptivePadding
 
-
-@replaces
+@replaces(ConvWS2d)
 class RefConvWS2d(RefConv2d, ConvWS2d):
     """RefConv in place of mmcv's `ConvWS2d`; basis and update are those of the raw kernel."""
 
-    plain_type = ConvWS2d
 
-
-@replaces
+@replaces(ConvAWS2d)
 class RefConvAWS2d(RefConv2d, ConvAWS2d):
     """RefConv in place of mmcv's `ConvAWS2d`, with its statistics and its way to load them."""
-
-    plain_type = ConvAWS2d
 
 
 @MODELS.register_module()
@@ -85,6 +77,6 @@ def check_padding(model: nn.Module) -> None:
         if type_name(own) == 'RefConv':
             raise ValueError(
                 f"{name or type(module).__name__}: conv_cfg=dict(type='RefConv') replaces Conv2dAdaptivePadding, this "
-                "backbone's default, and would pad otherwise: write type='RefConvAdaptivePadding'. (If the backbone was "
+                "backbone's default, and would pad otherwise: write type='RefConvAdaptivePadding'. (If it was "
                 "trained with conv_cfg=None, put type='RefocusedBackbone' around it.)"
             )

@@ -11,10 +11,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
+from ..files.errors import CheckpointError
 from . import compat
 from .config import drop_pretrained
 from .layers import check_padding
-from ..files.errors import CheckpointError
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -60,7 +60,8 @@ def check_versions() -> None:
         ImportError: mmengine or mmcv is missing or not supported, or a library and its fork overwrite each other; the
             message has the pip command.
     """
-    problems, unknown = [], []
+    problems: list[str] = []
+    unknown: list[str] = []
     for name, wanted in {**REQUIRED, **OPTIONAL}.items():
         have, fork = distribution_version(name), FORKS.get(name)
         forked = None if fork is None else distribution_version(fork)

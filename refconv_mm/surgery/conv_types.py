@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -22,10 +23,15 @@ PLAIN_NAMES = {
 _OPTIONS = {field.name for field in fields(RefConvOptions)}
 
 
-def replaces(layer: Layer) -> Layer:
-    """Registers a RefConv layer, a class decorator, for the convolutions that are exactly of its `plain_type`."""
-    _REFCONV_FOR[layer.plain_type] = layer
-    return layer
+def replaces(plain_type: type[nn.Conv2d]) -> Callable[[Layer], Layer]:
+    """Registers a RefConv layer, as a class decorator, for the convolutions that are exactly of a plain class."""
+
+    def register(layer: Layer) -> Layer:
+        layer.plain_type = plain_type
+        _REFCONV_FOR[plain_type] = layer
+        return layer
+
+    return register
 
 
 def refconv_for(conv: nn.Module) -> type[RefConv2d] | None:

@@ -60,7 +60,9 @@ class Report:
     def table(self, width: int = 120) -> Table:
         """Makes a rich table; names of layers lose their middle where it would be wider than `width`."""
         table = Table(title=f'{self.action}: {len(self.rows)} layers', title_justify='left', box=SIMPLE_HEAD)
-        cells = [(row.kernel, row.kind, row.trained, f'{row.before:,}', f'{row.after:,}', row.note) for row in self.rows]
+        cells = [
+            (row.kernel, row.kind, row.trained, f'{row.before:,}', f'{row.after:,}', row.note) for row in self.rows
+        ]
         others = sum(max(9, *map(len, column)) + 2 for column in zip(*cells, strict=True)) if cells else 0
         for name in ('layer', 'kernel', 'kind', 'trains'):
             table.add_column(name, no_wrap=True)

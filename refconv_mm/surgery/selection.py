@@ -148,8 +148,8 @@ def hint_on_dense(skipped: dict[str, str]) -> str:
     if 'dense: not asked for' not in skipped.values():
         return ''
     return (
-        ". kinds='dense' refocuses dense convolutions; in our measurement (a small ResNet on CIFAR-10) that lost 1.2 to "
-        '3.1 top-1 against plain training'
+        ". kinds='dense' refocuses dense convolutions; in our measurement (a small ResNet on CIFAR-10) that lost "
+        '1.2 to 3.1 top-1 against plain training'
     )
 
 

@@ -6,36 +6,26 @@ from ..layers import RefConv2d
 from .conv_types import replaces
 
 
-@replaces
+@replaces(Conv2dSame)
 class RefConv2dSame(RefConv2d, Conv2dSame):
     """RefConv in place of timm's `Conv2dSame`."""
 
-    plain_type = Conv2dSame
 
-
-@replaces
+@replaces(StdConv2d)
 class RefConvStd2d(RefConv2d, StdConv2d):
     """RefConv in place of timm's `StdConv2d`; basis and update are those of the raw kernel."""
 
-    plain_type = StdConv2d
 
-
-@replaces
+@replaces(StdConv2dSame)
 class RefConvStd2dSame(RefConv2d, StdConv2dSame):
     """RefConv in place of timm's `StdConv2dSame`."""
 
-    plain_type = StdConv2dSame
 
-
-@replaces
+@replaces(ScaledStdConv2d)
 class RefConvScaledStd2d(RefConv2d, ScaledStdConv2d):
     """RefConv in place of timm's `ScaledStdConv2d`."""
 
-    plain_type = ScaledStdConv2d
 
-
-@replaces
+@replaces(ScaledStdConv2dSame)
 class RefConvScaledStd2dSame(RefConv2d, ScaledStdConv2dSame):
     """RefConv in place of timm's `ScaledStdConv2dSame`."""
-
-    plain_type = ScaledStdConv2dSame

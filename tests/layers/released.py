@@ -17,8 +17,8 @@ class ReleasedLayer(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, map_k: int = 3, gain: float | None = None, identity: bool = True) -> None:
         super().__init__(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups,
-            conv.bias is not None, conv.padding_mode, dtype=conv.weight.dtype,
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
+            conv.groups, conv.bias is not None, conv.padding_mode, dtype=conv.weight.dtype,
         )  # fmt: skip
         self.load_state_dict(conv.state_dict())
         self.weight.requires_grad_(False)

@@ -11,7 +11,6 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions
 from refconv_mm.layers.checkpoint_keys import TRAINED, LoadError
-
 from tests.layers.released import ReleasedLayer, random_
 from tests.layers.test_refconv2d import GROUPS, exact, made
 
@@ -49,7 +48,9 @@ def test_missing_keys_are_still_missed():
 
 @pytest.mark.parametrize('load', LOADERS)
 @pytest.mark.parametrize('groups', GROUPS)
-@pytest.mark.parametrize('options', [dict(), dict(gain=None), dict(map_k=1), dict(init='dirac', identity=False)], ids=str)
+@pytest.mark.parametrize(
+    'options', [dict(), dict(gain=None), dict(map_k=1), dict(init='dirac', identity=False)], ids=str
+)
 def test_a_file_s_own_numbers_give_its_kernel(options, groups, load):
     """Whatever gain the reading config has; `map_k` may differ where `V` trains in both."""
     first = made(groups, **options)

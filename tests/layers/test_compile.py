@@ -8,9 +8,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import fuse, refocus
-from refconv_mm.surgery import named_refconvs
 from refconv_mm.files.unpickling import takes_allow_list
-
+from refconv_mm.surgery import named_refconvs
 from tests.conftest import needs_new_torch
 
 OPTIONS = [

@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.layers import transformation as RF
 from refconv_mm.layers.transformation import gain_scale, gram_matrices
-
 from tests.layers import naive
 from tests.layers.released import ReleasedLayer, random_
 
@@ -241,7 +240,9 @@ def test_writes_into_the_kernel_of_an_unfilled_layer_arrive(write, groups):
 
 def test_values_that_ddp_or_an_average_copies_fill_it():
     layer, copied = made(), RefConv2d(6, 6, 3, padding=1, groups=6)
-    for mine, theirs in zip([*copied.parameters(), *copied.buffers()], [*layer.parameters(), *layer.buffers()], strict=True):
+    for mine, theirs in zip(
+        [*copied.parameters(), *copied.buffers()], [*layer.parameters(), *layer.buffers()], strict=True
+    ):
         mine.data.copy_(theirs)
     assert torch.equal(copied.weight, layer.weight)
     x = torch.randn(1, 6, 5, 5)

@@ -9,14 +9,12 @@ import pytest
 import torch
 import torch.nn.utils.prune
 from mmengine.config import Config
-from mmengine.model import kaiming_init
 from torch import nn
-from torch.func import functional_call, grad, jacfwd, stack_module_state, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
 
-from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
-from refconv_mm.files.errors import MissingPackageError
+from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.deploy.export import export_checkpoint
-
+from refconv_mm.files.errors import MissingPackageError
 from tests.conftest import needs_new_torch
 
 KINDS = ('depthwise', 'grouped', 'dense')

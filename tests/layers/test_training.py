@@ -12,7 +12,6 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions
 from refconv_mm.layers.transformation import gain_scale
-
 from tests.layers.released import ReleasedLayer, random_
 
 KINDS = [(8, 8, 1), (16, 16, 16), (12, 24, 12), (12, 8, 4), (3, 8, 1), (4, 4, 2)]
@@ -23,7 +22,9 @@ def pair(kind, side, start='zero', seed=0, **options) -> tuple[ReleasedLayer, Re
     torch.manual_seed(seed)
     conv = nn.Conv2d(kind[0], kind[1], side, padding=(side[0] // 2, side[1] // 2), groups=kind[2], bias=False).double()
     released = ReleasedLayer(conv, **options)
-    ours = RefConv2d.from_conv2d(conv, RefConvOptions(init='zero' if options.get('identity', True) else 'dirac', **options))
+    ours = RefConv2d.from_conv2d(
+        conv, RefConvOptions(init='zero' if options.get('identity', True) else 'dirac', **options)
+    )
     if start == 'random':
         random_(released)
         ours.load_state_dict(released.state())
@@ -83,7 +84,9 @@ def test_300_steps_are_the_released_layer_s(kinds, side, map_k, gain, start, met
             for parameter in parameters:
                 parameter.grad = None
             made = [layer.kernel() if which == 0 else layer.weight for layer in layers]
-            sum((kernel - target).pow(2).sum() for kernel, target in zip(made, targets, strict=True)).add(1).log().backward()
+            sum((kernel - target).pow(2).sum() for kernel, target in zip(made, targets, strict=True)).add(
+                1
+            ).log().backward()
             if clip:
                 limit = limit or 0.5 * torch.stack([p.grad.norm() for p in parameters]).norm().item()
                 clipped += nn.utils.clip_grad_norm_(parameters, limit).item() > limit
@@ -93,7 +96,7 @@ def test_300_steps_are_the_released_layer_s(kinds, side, map_k, gain, start, met
     moved = max((end - start).abs().max().item() for end, start in zip(ends[1], first, strict=True))
     assert moved > 1e-6
     for released, ours in zip(*ends, strict=True):
-        # Rounding of float64 (1e-16) over 300 steps of numbers around 1, through a root whose small eigenvalues amplify it.
+        # Rounding of float64 (1e-16) over 300 steps of numbers around 1; small eigenvalues amplify it.
         torch.testing.assert_close(ours, released, rtol=0, atol=1e-11)
 
 
@@ -106,7 +109,9 @@ def nets() -> list[nn.Module]:
     ]  # fmt: skip
     released = [ReleasedLayer(conv.double()) if conv.kernel_size != (1, 1) else conv.double() for conv in convs]
     options = RefConvOptions(gain=None, kinds='dense')
-    ours = [RefConv2d.from_conv2d(conv, options) if conv.kernel_size != (1, 1) else copy.deepcopy(conv) for conv in convs]
+    ours = [
+        RefConv2d.from_conv2d(conv, options) if conv.kernel_size != (1, 1) else copy.deepcopy(conv) for conv in convs
+    ]
     return [nn.Sequential(a, nn.Tanh(), b, nn.Tanh(), c, d) for a, b, c, d in (released, ours)]
 
 
@@ -123,7 +128,11 @@ def train(model: nn.Module, make, wrap: dict, ema: bool = False, steps: int = 30
         if averaged is not None:
             averaged.update_parameters(model)
     final = model if averaged is None else averaged.module
-    return [m.kernel().detach() if isinstance(m, ReleasedLayer) else m.weight.detach() for m in final if hasattr(m, 'weight')]
+    return [
+        m.kernel().detach() if isinstance(m, ReleasedLayer) else m.weight.detach()
+        for m in final
+        if hasattr(m, 'weight')
+    ]
 
 
 def sgd(**options):

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from refconv_mm.layers import transformation as RF
-
 from tests.layers import naive
 
 # float64 sums of a few hundred products of numbers around 1.
@@ -40,7 +39,7 @@ def im2col(basis, groups, map_k):
 @settings(max_examples=60, deadline=None)
 @given(kernels())
 def test_apply_map_is_the_naive_transformation_and_a_product_with_the_im2col(case):
-    basis, groups, map_k = case
+    basis, groups, _ = case
     kernel_map = random_map(*case)
     update = RF.apply_map(basis, kernel_map)
     expected = torch.from_numpy(naive.refocus(basis.numpy(), kernel_map.numpy(), groups))

@@ -40,7 +40,11 @@ def test_an_unscoped_type_is_found_in_the_scope_in_force():
 
 
 def test_a_neck_can_stand_in_the_builder_too():
-    neck = dict(type='RefocusedBackbone', kinds='dense', backbone=dict(type='FPN', in_channels=[2, 4], out_channels=8, num_outs=2))
+    neck = dict(
+        type='RefocusedBackbone',
+        kinds='dense',
+        backbone=dict(type='FPN', in_channels=[2, 4], out_channels=8, num_outs=2),
+    )
     head = dict(type='RetinaHead', num_classes=2, in_channels=8, feat_channels=8)
     backbone = dict(
         type='ResNet', depth=18, base_channels=2, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)

@@ -1,11 +1,10 @@
 import pytest
 from mmengine.config import Config
 
-from refconv_mm import RefConv2d
+from refconv_mm import RefConv2d, RefConvHook
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
 from refconv_mm.openmmlab.config import drop_pretrained, is_refocused_config, plain_config, without_run
 from refconv_mm.openmmlab.models import build_model
-
 from tests.conftest import ROOT, run
 
 REFCONV = dict(type='RefConv', map_k=3, gain=1.0)
@@ -45,6 +44,21 @@ def test_the_plain_config_has_no_trace_of_us():
     assert plain.custom_imports.imports == ['my_ops']
     assert 'refconv' not in plain.pretty_text.lower()
     assert not is_refocused_config(plain)
+
+
+def test_hooks_are_ours_by_the_module_of_their_class_and_data_sets_of_ours_are_refused():
+    class Mine(RefConvHook):
+        __module__ = 'refconv_mm.somewhere'
+
+    class Theirs(RefConvHook):
+        pass
+
+    hooks = [dict(type=Mine), dict(type=Theirs), dict(type='RefConvFiniteHook'), dict(type='refconv_mm.hooks.New')]
+    kept = plain_config(Config(dict(model=dict(), custom_hooks=hooks))).custom_hooks
+    assert [str(hook['type']).rpartition('.')[2] for hook in kept] == ['Theirs']
+    data = dict(model=dict(), train_dataloader=dict(dataset=dict(type='refconv_mm.data.SomeDataset')))
+    with pytest.raises(ValueError, match='would still need refconv_mm: SomeDataset'):
+        plain_config(Config(data))
 
 
 def test_the_given_config_is_left_as_it_was():

@@ -11,9 +11,8 @@ from mmdet.apis import init_detector
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torch import nn
 
-from refconv_mm.openmmlab import compat
-from refconv_mm.openmmlab import gpu_ops
 from refconv_mm.files.errors import GpuOpsError
+from refconv_mm.openmmlab import compat, gpu_ops
 
 
 @pytest.fixture

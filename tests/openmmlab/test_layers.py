@@ -1,4 +1,4 @@
-"""What configs name: `conv_cfg=dict(type='RefConv')`, from every library and in everything that mmcv does with layers."""
+"""What configs name: `conv_cfg=dict(type='RefConv')`, from every library and in all that mmcv does with layers."""
 
 import copy
 import importlib

@@ -11,7 +11,7 @@ from mmcv.cnn.bricks.conv_ws import ConvAWS2d, ConvWS2d
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import nn
 
-from refconv_mm import RefConv2d, fuse, refocus
+from refconv_mm import fuse, refocus
 from refconv_mm.surgery.conv_types import refconv_for
 
 TYPES = [Wrapped, Conv2dAdaptivePadding, ConvWS2d, ConvAWS2d, Conv2dSame, StdConv2d, StdConv2dSame, ScaledStdConv2d]

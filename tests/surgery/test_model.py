@@ -7,8 +7,8 @@ from rich.console import Console
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm.surgery import model as surgery
 from refconv_mm.surgery import Report, named_refconvs
+from refconv_mm.surgery import model as surgery
 from refconv_mm.surgery.report import Row
 
 ALL = ('depthwise', 'grouped', 'dense')
@@ -148,7 +148,9 @@ def test_the_report_counts_parameters():
     assert report.rows[0].trained == 'refocus_map'
     assert (report.params_before, report.params_after) == (800 + 36, 32 * 2 + 36)
     assert report.params_after == sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert all(word in str(report) for word in ('5x5 8->8', 'grouped', 'refocus_map', '1 x pointwise: nothing to refocus'))
+    assert all(
+        word in str(report) for word in ('5x5 8->8', 'grouped', 'refocus_map', '1 x pointwise: nothing to refocus')
+    )
     assert fuse(model).params_after == 800 + 36
 
 
@@ -159,7 +161,9 @@ def test_layers_stay_the_same_objects_with_all_that_hangs_on_them():
     handles = [
         conv.register_forward_hook(lambda *_: calls.append('forward')),
         conv.register_full_backward_hook(lambda *_: calls.append('backward')),
-        conv._register_load_state_dict_pre_hook(lambda module, *_: calls.append(type(module).__name__), with_module=True),
+        conv._register_load_state_dict_pre_hook(
+            lambda module, *_: calls.append(type(module).__name__), with_module=True
+        ),
         conv.register_state_dict_post_hook(lambda *_: calls.append('state')),
     ]
     order = [name for name, _ in model.named_parameters()]
@@ -185,7 +189,10 @@ class Blocks(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv_cfg, self.stages = dict(type='RefConv', gain=2.0), [dict(conv_cfg=dict(type='RefConv')), dict(depth=3)]
+        self.conv_cfg, self.stages = (
+            dict(type='RefConv', gain=2.0),
+            [dict(conv_cfg=dict(type='RefConv')), dict(depth=3)],
+        )
         self.adaptive = dict(type='mmcv.RefConvAdaptivePadding', map_k=3, bias=False)
         self.other = dict(type='ConvWS')
         self.conv = nn.Conv2d(4, 4, 3, groups=4)

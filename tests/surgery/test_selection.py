@@ -8,7 +8,6 @@ from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
 from refconv_mm.hooks.refconv_hook import training_report
 from refconv_mm.surgery.selection import note_on, select
 
-
 KINDS = ('depthwise', 'grouped', 'dense')
 ALL = RefConvOptions(kinds=KINDS)
 
@@ -135,7 +134,9 @@ def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
 
 
 def test_a_model_of_dense_layers_is_told_how_and_what_we_measured():
-    with pytest.raises(ValueError, match=r"2 x dense: not asked for\. kinds='dense' refocuses .* lost 1\.2 to 3\.1 top-1"):
+    with pytest.raises(
+        ValueError, match=r"2 x dense: not asked for\. kinds='dense' refocuses .* lost 1\.2 to 3\.1 top-1"
+    ):
         refocus(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)))
 
 
