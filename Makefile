@@ -1,23 +1,26 @@
-# The two commands of a fresh machine are `make demo` and `make test`; each sets up what is missing.
+# The two commands of a fresh machine are `make demo` and `make test`; each sets up what is missing and compiles nothing.
 # PYTHON= names another interpreter (3.11 or newer, which the pinned packages want). Every step leaves a stamp in .venv, so an
 # interrupted set-up goes on where it stopped, and a changed requirement runs only its step and what follows.
 
 PYTHON ?= python3
-# STACK=classic: torch 2.1 with numpy 1; STACK=forks: the maintained forks of OpenMMLab. Each has an environment of its own.
-STACK ?= upstream
-STACKS := upstream classic forks
+# STACK=compiled: mmcv with its ops, which takes a C++ compiler and 5 to 15 minutes; STACK=classic: torch 2.1 with numpy 1;
+# STACK=forks: the maintained forks of OpenMMLab. Each has an environment of its own.
+STACK ?= default
+STACKS := default compiled classic forks
 ifeq ($(filter $(STACK),$(STACKS)),)
 $(error STACK must be one of: $(STACKS); got $(STACK))
 endif
 WANTED := requirements/$(STACK)
-VENV := $(CURDIR)/.venv$(if $(filter-out upstream,$(STACK)),-$(STACK))
+VENV := $(CURDIR)/.venv$(if $(filter-out default,$(STACK)),-$(STACK))
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 STAMPS := $(VENV)/stamps
 # LOCKED=1: exactly the files of lock.txt, each checked by its hash (Linux x86_64, Python 3.11).
 LOCK := $(if $(LOCKED),--require-hashes --no-deps -r $(WANTED)/lock.txt)
 TORCH := $(shell sed -n 's/^torch==//p' $(WANTED)/torch.txt)
-MMCV := $(shell sed -n 's/ .*//p' $(WANTED)/mmcv.txt)
+# Only the stacks with a file mmcv.txt compile mmcv's ops.
+MMCV := $(shell sed -n 's/ .*//p' $(WANTED)/mmcv.txt 2>/dev/null)
+OPS := $(if $(MMCV),$(STAMPS)/$(MMCV)-torch-$(TORCH),$(STAMPS)/torch)
 DEV := $(firstword $(wildcard $(WANTED)/dev.txt) requirements/dev.txt)
 
 DOCS := $(CURDIR)/.venv-docs
@@ -28,16 +31,16 @@ LINT := $(shell [ .venv/stamps/openmmlab -nt requirements/lint.txt ] && echo $(C
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo     set up, then train, refocus, fuse and test on two made data sets (4 minutes after set-up)'
-	@echo 'make test     set up, then run the tests (about 10 minutes after set-up)'
+	@echo 'make demo     set up, then train, refocus, fuse and test on two synthetic data sets (4 minutes after set-up)'
+	@echo 'make test     set up, then run the tests (about 6 minutes after set-up)'
 	@echo 'make lab      set up, then run the tests of the laboratory (lab/README.md)'
 	@echo 'make slow     set up, then run the long tests: every set of configs trains, fuses and tests (10 to 20 minutes)'
 	@echo 'make faults   set up, then the long campaign of faults: kills, full disks, damaged files (under an hour)'
-	@echo 'make install  only set up .venv (10 to 20 minutes, most of it compiling mmcv; seconds when done before)'
+	@echo 'make install  only set up .venv (2 to 6 minutes, most of it downloads; seconds when done before)'
 	@echo 'make benchmark  set up, then measure what refocusing costs (45 minutes after set-up; goes on where it was)'
-	@echo 'make docs     build the documentation into build/docs (a minute the first time; compiles nothing)'
-	@echo 'make lint     ruff and mypy (a minute the first time; compiles nothing);   make format  let ruff rewrite'
-	@echo 'STACK=classic or STACK=forks behind each of these: another set of libraries (docs/versions.md)'
+	@echo 'make docs     build the documentation into build/docs (a minute the first time; no torch)'
+	@echo 'make lint     ruff and mypy (a minute the first time; no torch);   make format  let ruff rewrite'
+	@echo 'STACK=compiled, classic or forks behind each of these: another set of libraries (docs/versions.md)'
 	@echo 'make clean    remove what was set up or built, and work_dirs'
 
 $(STAMPS)/venv:
@@ -48,17 +51,20 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/torch: $(WANTED)/torch.txt | $(STAMPS)/venv
-	@echo '==> [2/5] torch $(TORCH) and build tools (1 to 5 minutes)'
+	@echo '==> [2/5] torch $(TORCH) (1 to 5 minutes)'
 	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt)
 	@touch $@
 
+ifneq ($(MMCV),)
 $(STAMPS)/$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh requirements/mmcv_target.py $(WANTED)/mmcv.txt $(STAMPS)/torch
 	@echo '==> [3/5] $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores, once for all checkouts)'
 	@requirements/build_mmcv.sh $(VENV) $(WANTED)/mmcv.txt
 	@touch $@
+endif
 
-$(STAMPS)/openmmlab: $(WANTED)/openmmlab.txt $(DEV) requirements/lint.txt $(STAMPS)/$(MMCV)-torch-$(TORCH)
+$(STAMPS)/openmmlab: $(WANTED)/openmmlab.txt $(DEV) requirements/lint.txt $(OPS)
 	@echo '==> [4/5] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
+	@$(if $(MMCV),,$(PY) -m pip uninstall --quiet --yes mmcv)
 	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt -r $(WANTED)/openmmlab.txt -r $(DEV) $(MMCV))
 	@touch $@
 
@@ -122,4 +128,4 @@ format: $(LINT_READY)
 	@$(LINT)/bin/ruff check --fix .
 
 clean:
-	rm -rf .venv .venv-classic .venv-forks .venv-lint .venv-docs build work_dirs
+	rm -rf .venv .venv-compiled .venv-classic .venv-forks .venv-lint .venv-docs build work_dirs

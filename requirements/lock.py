@@ -1,7 +1,7 @@
-"""Writes requirements/upstream/lock.txt: the packages of the tested set with their hashes (Linux x86_64, Python 3.11).
+"""Writes requirements/default/lock.txt: the packages of the tested set with their hashes (Linux x86_64, Python 3.11).
 
 .venv/bin/python -m pip install --dry-run --ignore-installed --report report.json \
-    -r requirements/upstream/torch.txt -r requirements/upstream/openmmlab.txt -r requirements/dev.txt
+    -r requirements/default/torch.txt -r requirements/default/openmmlab.txt -r requirements/dev.txt
 python requirements/lock.py report.json
 """
 
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 HEAD = """# The tested set, for `make install LOCKED=1`: Linux x86_64, Python 3.11. Written by requirements/lock.py.
-# mmcv is not among them: requirements/build_mmcv.sh builds it, from the sources with the hash in mmcv.txt beside.
 """
 report = json.loads(Path(sys.argv[1]).read_text())
 lines = sorted(
@@ -18,4 +17,4 @@ lines = sorted(
     f'--hash=sha256:{item["download_info"]["archive_info"]["hashes"]["sha256"]}'
     for item in report['install']
 )
-(Path(__file__).parent / 'upstream' / 'lock.txt').write_text(HEAD + '\n'.join(lines) + '\n')
+(Path(__file__).parent / 'default' / 'lock.txt').write_text(HEAD + '\n'.join(lines) + '\n')

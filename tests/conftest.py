@@ -13,15 +13,16 @@ import pytest
 import torch
 from mmengine.config import Config
 
-import refconv_mm  # noqa: F401
-from demo import make_cityscapes, make_voc
-from refconv_mm.data.layouts import detect_layout
-from refconv_mm.files.unpickling import takes_allow_list
-from refconv_mm.openmmlab.versions import distribution_version
-
-from tests.data.made import write_class_folders, write_coco, write_masks
+import refconv_mm
 
 warnings.simplefilter('ignore')
+refconv_mm.openmmlab.prepare()  # as our commands do, before a test imports mmdet's or mmseg's models
+
+from demo import make_cityscapes, make_voc  # noqa: E402
+from refconv_mm.files.unpickling import takes_allow_list  # noqa: E402
+from refconv_mm.openmmlab.extension import compiled_for  # noqa: E402
+from refconv_mm.openmmlab.versions import distribution_version  # noqa: E402
+
 # What older torch cannot do; the tests of it are left out on the stack `classic`.
 needs_new_torch = pytest.mark.skipif(not takes_allow_list(), reason='needs torch 2.6 or newer')
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,9 @@ def stack() -> str:
     """Which of the stacks of `docs/versions.md` the tests run on."""
     if distribution_version('onedl-mmengine'):
         return 'forks'
-    return 'upstream' if takes_allow_list() else 'classic'
+    if not takes_allow_list():
+        return 'classic'
+    return 'compiled' if compiled_for('cpu') else 'default'
 
 
 @pytest.fixture(scope='session')
@@ -51,16 +54,6 @@ def voc(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def city(tmp_path_factory) -> Path:
     return make_cityscapes(tmp_path_factory.mktemp('data') / 'city', train=8, val=3, size=(64, 96))
-
-
-@pytest.fixture(scope='session')
-def own_data(tmp_path_factory) -> Path:
-    """A folder in which the data of configs/own lie, in COCO's layout, in mask folders and in class folders."""
-    root = tmp_path_factory.mktemp('own')
-    write_coco(detect_layout(make_voc(root / 'voc', train=4, test=2, size=96)), root / 'data/boxes')
-    write_masks(detect_layout(make_cityscapes(root / 'city', train=4, val=2, size=(64, 96))), root / 'data/masks')
-    write_class_folders(root / 'data/classes', train=2, val=1)
-    return root
 
 
 def tiny(name: str, root: Path, work_dir: Path, iters: int = 2, **changes) -> Config:

@@ -50,7 +50,7 @@ def test_without_a_toolkit_the_ops_are_for_the_cpu(tmp_path):
         assert mmcv_target.choose('13.0', home, True)[0] == 'cpu'
 
 
-@pytest.mark.parametrize('stack', ['upstream', 'classic', 'forks'])
+@pytest.mark.parametrize('stack', ['compiled', 'classic', 'forks'])
 def test_the_target_is_shell_variables(stack):
     file = ROOT / f'requirements/{stack}/mmcv.txt'
     said = subprocess.run([sys.executable, PATH, file], capture_output=True, text=True, check=True).stdout

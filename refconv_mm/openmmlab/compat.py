@@ -193,23 +193,20 @@ def fork_of_mmsegmentation() -> bool:
     return True
 
 
-def mmcv_without_gpu_ops() -> bool:
-    """mmcv without CUDA fails in the first batch on a GPU: `nms_impl: implementation for device cuda:0 not found`.
+def mmcv_without_ops() -> bool:
+    """mmcv-lite has no compiled ops, and compiled ones may lack a GPU: mmdet's and mmseg's models do not import or run.
 
-    open-mmlab/mmdetection#6765, #11530, #11531. No fault of the code: mmcv's wheels end at torch 2.1, and few machines
-    have the toolkit to compile it. torchvision's ops stand in (:mod:`refconv_mm.gpu_ops`).
+    open-mmlab/mmcv#2938, #3035, #3310; mmdetection#6765, #11530, #11531. No fault of the code: mmcv's wheels end at torch
+    2.1, and compiling it takes a compiler and minutes. torchvision's ops stand in (:mod:`.extension`), if this comes before
+    mmdet's or mmseg's models are imported.
     """
-    if 'mmcv.ops' not in sys.modules or not torch.cuda.is_available():
-        return False
-    from . import gpu_ops
+    from .extension import use_torchvision  # imports torchvision
 
-    if gpu_ops.compiled_for_gpu():
-        return False
-    gpu_ops.use_torchvision()
-    return True
+    return use_torchvision()
 
 
 ENTRIES = (
+    mmcv_without_ops,
     ssd_head_loss_cls,
     voc_class_names,
     mmengine_checkpoint_globals,
@@ -218,7 +215,6 @@ ENTRIES = (
     init_dist_without_gpu,
     dataset_names_its_files,
     fork_of_mmsegmentation,
-    mmcv_without_gpu_ops,
 )
 
 

@@ -75,13 +75,10 @@ def check_versions() -> None:
             (problems if name in REQUIRED else unknown).extend(found)
         elif have is not None:
             (problems if name in REQUIRED else unknown).extend(_range_problem(name, have, wanted))
-        elif name == 'mmcv' and distribution_version('mmcv-lite') is not None:
-            problems.append(
-                'mmcv-lite is installed, which has no ops and does not work with mmdet and mmseg: '
-                f'pip uninstall mmcv-lite && pip install mmcv=={wanted[2]}'
-            )
+        elif name == 'mmcv' and (lite := distribution_version('mmcv-lite')) is not None:
+            problems += _range_problem('mmcv-lite', lite, wanted)  # ops.py stands in for what it lacks
         elif name in REQUIRED:
-            problems.append(f'{name} is missing: pip install {name}=={wanted[2]}')
+            problems.append(f'{name} is missing: pip install {name}{"-lite" * (name == "mmcv")}=={wanted[2]}')
     for each in unknown:
         warnings.warn(f'refconv_mm: {each}', stacklevel=3)
     if not problems:
@@ -98,13 +95,9 @@ def _range_problem(name: str, have: Version, wanted: tuple[str, str, str]) -> li
 
 
 def _ops_problem() -> list[str]:
-    """Checks for the compiled ops of mmcv: without them mmcv imports, but models fail later."""
+    """Checks that compiled ops of mmcv load."""
     if importlib.util.find_spec('mmcv._ext') is None:
-        return [
-            'mmcv is installed without its compiled ops (mmcv._ext): build it for this torch with '
-            '`MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary mmcv mmcv==2.1.0` '
-            '(torch 2.13 and newer need C++20: see requirements/build_mmcv.sh in the sources)'
-        ]
+        return []  # ops.py stands in
     try:
         importlib.import_module('mmcv._ext')
     except ImportError as error:

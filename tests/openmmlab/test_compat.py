@@ -143,8 +143,9 @@ def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
     assert MODULE2PACKAGE['mmseg'] == 'onedl-mmsegmentation'
 
 
-EVERYWHERE = {'upstream', 'classic', 'forks'}
+EVERYWHERE = {'default', 'compiled', 'classic', 'forks'}
 STACKS = dict(
+    mmcv_without_ops={'default'},  # elsewhere on a GPU alone
     ssd_head_loss_cls=EVERYWHERE,
     voc_class_names=EVERYWHERE,
     mmengine_checkpoint_globals=EVERYWHERE - {'classic'},  # torch 2.1 has no allow-list
@@ -153,7 +154,6 @@ STACKS = dict(
     init_dist_without_gpu=EVERYWHERE,
     dataset_names_its_files=EVERYWHERE,
     fork_of_mmsegmentation={'forks'},
-    mmcv_without_gpu_ops=set(),  # on a GPU alone
 )
 
 
