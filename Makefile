@@ -20,6 +20,8 @@ LOCK := $(if $(LOCKED),--require-hashes --no-deps -r $(WANTED)/lock.txt)
 TORCH := $(shell sed -n 's/^torch==//p' $(WANTED)/torch.txt)
 # Only the stacks with a file mmcv.txt compile mmcv's ops.
 MMCV := $(shell sed -n 's/ .*//p' $(WANTED)/mmcv.txt 2>/dev/null)
+# The number of steps of the set-up.
+N := $(if $(MMCV),5,4)
 OPS := $(if $(MMCV),$(STAMPS)/$(MMCV)-torch-$(TORCH),$(STAMPS)/torch)
 DEV := $(firstword $(wildcard $(WANTED)/dev.txt) requirements/dev.txt)
 
@@ -44,32 +46,32 @@ help:
 	@echo 'make clean    remove what was set up or built, and work_dirs'
 
 $(STAMPS)/venv:
-	@echo '==> [1/5] $(VENV) with $(PYTHON) (seconds)'
+	@echo '==> [1/$(N)] $(VENV) with $(PYTHON) (seconds)'
 	@command -v $(PYTHON) >/dev/null || { echo 'no $(PYTHON); name an interpreter with PYTHON='; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the pinned packages need Python 3.11 or newer, this is " + sys.version)'
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/torch: $(WANTED)/torch.txt | $(STAMPS)/venv
-	@echo '==> [2/5] torch $(TORCH) (1 to 5 minutes)'
+	@echo '==> [2/$(N)] torch $(TORCH) (1 to 5 minutes)'
 	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt)
 	@touch $@
 
 ifneq ($(MMCV),)
 $(STAMPS)/$(MMCV)-torch-$(TORCH): requirements/build_mmcv.sh requirements/mmcv_target.py $(WANTED)/mmcv.txt $(STAMPS)/torch
-	@echo '==> [3/5] $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores, once for all checkouts)'
+	@echo '==> [3/$(N)] $(MMCV) with its ops, compiled for this torch (5 to 15 minutes on two cores, once for all checkouts)'
 	@requirements/build_mmcv.sh $(VENV) $(WANTED)/mmcv.txt
 	@touch $@
 endif
 
 $(STAMPS)/openmmlab: $(WANTED)/openmmlab.txt $(DEV) requirements/lint.txt $(OPS)
-	@echo '==> [4/5] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
+	@echo '==> [$(if $(MMCV),4,3)/$(N)] mmengine, mmdet, mmsegmentation, mmpretrain and test tools (1 to 3 minutes)'
 	@$(if $(MMCV),,$(PY) -m pip uninstall --quiet --yes mmcv)
 	@$(PIP) $(or $(LOCK),-r $(WANTED)/torch.txt -r $(WANTED)/openmmlab.txt -r $(DEV) $(MMCV))
 	@touch $@
 
 $(STAMPS)/project: setup.py refconv_mm/version.py $(STAMPS)/openmmlab
-	@echo '==> [5/5] refconv_mm itself (seconds)'
+	@echo '==> [$(N)/$(N)] refconv_mm itself (seconds)'
 	@$(PIP) --no-build-isolation --no-deps -e .
 	@$(PY) -W ignore -c 'import refconv_mm; print("    refconv_mm", refconv_mm.__version__, "is ready in $(VENV)")'
 	@touch $@

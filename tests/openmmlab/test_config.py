@@ -5,7 +5,6 @@ from refconv_mm import RefConv2d, RefConvHook
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
 from refconv_mm.openmmlab.config import drop_pretrained, is_refocused_config, plain_config, without_run
 from refconv_mm.openmmlab.models import build_model
-from tests.conftest import ROOT, run
 
 REFCONV = dict(type='RefConv', map_k=3, gain=1.0)
 
@@ -136,27 +135,3 @@ def test_pretrained_initialisation_is_dropped_wherever_it_stands():
     assert model['backbone'] == dict(init_cfg=None, parts=[dict(init_cfg=[dict(type='Xavier')])])
     assert model['timm'] == dict(pretrained=False)
     assert model['head']['init_cfg']['type'] == 'Normal'
-
-
-def test_an_import_that_the_plain_model_needs_stays():
-    cfg = Config.fromfile(ROOT / 'lab/configs/cifar10/mobilenet-v2_cifar10.py')
-    cfg.model.backbone = dict(type='RefocusedBackbone', backbone=cfg.model.backbone)
-    plain = plain_config(cfg)
-    assert plain.custom_imports.imports == ['lab.nets.small_image_backbone']
-    assert plain.model.backbone.type == 'SmallImageBackbone'
-
-
-def test_configs_of_version_0_1_register_the_small_image_backbone(tmp_path):
-    """Their `custom_imports` name `lab.compare`, in a fused.py too."""
-    imports = dict(imports=['lab.compare'], allow_failed_imports=False)
-    model = dict(backbone=dict(type='RefocusedBackbone', backbone=dict(type='SmallImageBackbone')))
-    plain = plain_config(Config(dict(model=model, custom_imports=imports)))
-    assert plain.custom_imports.imports == ['lab.compare']
-    plain.dump(tmp_path / 'fused.py')
-    code = f"""
-from mmengine.config import Config
-from mmengine.registry import MODELS
-Config.fromfile({str(tmp_path / 'fused.py')!r})
-assert MODELS.get('SmallImageBackbone') is not None
-"""
-    run('-c', code)

@@ -68,7 +68,8 @@ def computed(name: str, call: dict) -> dict[str, Tensor]:
 
 
 def with_gradients(name: str, call: dict) -> dict[str, Tensor]:
-    leaves = {key: call[key].clone().requires_grad_() for key in ('x', 'weight', 'bias', 'offset', 'mask') if key in call}
+    names = [key for key in ('x', 'weight', 'bias', 'offset', 'mask') if key in call]
+    leaves = {key: call[key].clone().requires_grad_() for key in names}
     if name.startswith('roialign'):
         rest = (call['scale'], call['sampling_ratio'], call['pool_mode'], call['aligned'])
         y = ops.roi_align(leaves['x'], call['rois'], tuple(call['y'].shape[2:]), *rest)
@@ -193,7 +194,8 @@ def test_an_op_without_a_stand_in_is_named_at_its_call_and_its_layer_before():
 WITHOUT = """
 import importlib.util, sys
 find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name == 'mmcv._ext' and name not in sys.modules else find_spec(name, *a)
+hidden = lambda name: name == 'mmcv._ext' and name not in sys.modules
+importlib.util.find_spec = lambda name, *a: None if hidden(name) else find_spec(name, *a)
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name == 'mmcv._ext':

@@ -20,6 +20,7 @@ def pretend(monkeypatch, **found):
 def pretend_stack(monkeypatch, **found):
     """None of OpenMMLab's libraries, or only these."""
     everything = dict.fromkeys(name.replace('-', '_') for pair in versions.FORKS.items() for name in pair)
+    everything['mmcv_lite'] = None
     pretend(monkeypatch, **everything | found)
 
 
