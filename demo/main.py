@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from demo import make_cityscapes, make_voc
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.console import log_console
-from demo import make_cityscapes, make_voc
 from refconv_mm.files.writing import write_whole
-from refconv_mm.running.progress_hook import ProgressHook
 from refconv_mm.openmmlab.models import build_model, load_whole
-from refconv_mm.running.settings import set_init
 from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
+from refconv_mm.running.settings import set_init
+from refconv_mm.running.terminal import ProgressHook
 from refconv_mm.surgery import trainable
 
 ARMS = ('baseline', 'control', 'refocused')
@@ -70,7 +70,8 @@ def run_demo(configs: Path, out: Path, seed: int = 0, iters: int | None = None) 
         _run_task(task, configs, out, root, seed, iters, console)
     table = _table(TASKS)
     console.print(table)
-    write_whole(out / 'demo.txt', lambda temporary: _write_table(table, temporary))
+    with open(out / 'demo.txt', 'w') as file:
+        Console(file=file, width=120).print(table)
     for task in TASKS:
         figure = _figure(task, out)
         console.print(f'predictions: {figure}')
@@ -166,11 +167,6 @@ def conclusion(tasks: Sequence[DemoTask]) -> str:
         f'What to conclude: refocused minus control is {found}. One seed cannot tell such a difference from chance '
         '(lab/results.md has more seeds). The fused net has the parameters and the speed of the plain one.'
     )
-
-
-def _write_table(table: Table, path: str) -> None:
-    with open(path, 'w') as file:
-        Console(file=file, width=120).print(table)
 
 
 def _figure(task: DemoTask, out: Path, images: int = 4) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .canvas import colour, make_once, noisy
+from .drawing import colour, make_once, noisy
 
 # Cityscapes train ids.
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR, IGNORE = 0, 1, 2, 8, 10, 11, 13, 255

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .canvas import colour, make_once, noisy
+from .drawing import colour, make_once, noisy
 
 SHAPES = ('disc', 'square', 'triangle')
 _BASES = {'disc': (200, 70, 60), 'square': (60, 110, 200), 'triangle': (70, 170, 80)}

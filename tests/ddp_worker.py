@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from refconv_mm.running.settings import set_init, set_launcher
 from refconv_mm.running.runner import build_runner, leave_process_group
+from refconv_mm.running.settings import set_init, set_launcher
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import segmenter
 

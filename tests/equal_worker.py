@@ -25,11 +25,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lab.benchmark.gradient_bytes import gradient_bytes, whole_state_dict
-from refconv_mm.openmmlab.models import build_model
-from refconv_mm.running.settings import set_init, set_launcher, set_resume
+from lab.benchmark.gradient_bytes import whole_state_dict
+from refconv_mm.openmmlab.models import build_model, unwrapped
 from refconv_mm.running.runner import build_runner, leave_process_group
-from refconv_mm.openmmlab.models import unwrapped
+from refconv_mm.running.settings import set_init, set_launcher, set_resume
 from refconv_mm.surgery import fuse, named_refconvs
 from tests.conftest import detector
 
@@ -73,18 +72,12 @@ class SplitNet(BaseModel):
 
 @DATASETS.register_module()
 class SplitData(torch.utils.data.Dataset):
-    """Fixed random images and targets in float64.
+    """Fixed random images and targets in float64."""
 
-    Args:
-        broken: an image that is NaN.
-    """
-
-    def __init__(self, broken: int | None = None) -> None:
+    def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
         self.inputs = torch.randn(SAMPLES, 3, 9, 9, dtype=torch.float64, generator=generator)
         self.targets = torch.randn(SAMPLES, 4, dtype=torch.float64, generator=generator)
-        if broken is not None:
-            self.inputs[broken] = torch.nan
 
     def __len__(self) -> int:
         return SAMPLES
@@ -191,13 +184,6 @@ def resumed(out: Path, start: Path, checkpoint: str) -> dict[str, Any]:
     return train(cfg)
 
 
-def skipped(out: Path, start: Path) -> dict[str, Any]:
-    """Each epoch has a step with a loss of NaN, in one of the processes."""
-    cfg = toy_config(out, start, **{'train_dataloader.dataset.broken': 16})
-    cfg.custom_hooks.append(dict(type='RefConvFiniteHook', action='skip'))
-    return train(cfg)
-
-
 def ssdlite(out: Path, start: Path, root: str) -> dict[str, Any]:
     cfg = detector_config(Path(root), out)
     set_init(cfg, str(Path(root) / 'start.pth'))
@@ -239,17 +225,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
     return dict(losses=losses, state=state, outputs=unsharded.eval()(data.inputs, data.targets), sharded=sharded_names)
 
 
-def counted(out: Path, start: Path) -> dict[str, Any]:
-    """Gradient bytes, counted by the first process alone while a group of all exists."""
-    return dict(bytes=toy_bytes() if RANK == 0 else 0)
-
-
-def toy_bytes() -> int:
-    model, data = MODELS.build(dict(type='SplitNet', layers=copy.deepcopy(LAYERS))), SplitData()
-    return gradient_bytes(model, lambda net: net(data.inputs, data.targets, mode='loss')['loss'].backward())
-
-
-JOBS = dict(toy=toy, resumed=resumed, skipped=skipped, ssdlite=ssdlite, sharded=sharded, counted=counted)
+JOBS = dict(toy=toy, resumed=resumed, ssdlite=ssdlite, sharded=sharded)
 
 
 def main() -> None:

@@ -9,14 +9,13 @@ from mmengine.config import Config
 from refconv_mm import RefConv2d
 from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.surgery.selection import kind_of
 from refconv_mm.surgery import named_refconvs
-
+from refconv_mm.surgery.selection import kind_of
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
-# The list of models and the plans are not models.
-MODELS = [path for path in CONFIGS if path.name != 'suite.py' and path.parent.name != 'compare']
+LAB = sorted((ROOT / 'lab').glob('configs/*/*.py')) + sorted((ROOT / 'lab').glob('plans/*.py'))
+MODELS = CONFIGS + [path for path in LAB if path.parent.name == 'cifar10']
 REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
 FROM_IMAGENET = [path for path in CONFIGS if '_refconv-from-imagenet_' in path.name]
 # RefConv layers by architecture: the depthwise and grouped ones of its backbone.
@@ -31,23 +30,19 @@ LAYERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_data(own_data, monkeypatch):
-    monkeypatch.chdir(own_data)  # configs/own reads its classes from there
-
-
 def name(path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=name)
+@pytest.mark.parametrize('path', CONFIGS + LAB, ids=name)
 def test_it_says_how_to_run_it_and_names_what_exists(path):
-    first = path.read_text().splitlines()[0]
-    assert re.match(r'# (python tools/(train|test|benchmark|compare)\.py configs/\S+|make demo)', first)
-    assert 'gloo' not in path.read_text()  # several GPUs talk by NCCL, and train.py chooses gloo without a GPU
-    for config in re.findall(r'configs/\S+\.py', path.read_text()):
+    text = path.read_text()
+    command = r'# (make demo|python (tools/(train|test)\.py|-m lab (compare|benchmark)) (lab/|configs/)\S+)'
+    assert re.match(command, text.splitlines()[0])
+    assert 'gloo' not in text  # several GPUs talk by NCCL, and train.py chooses gloo without a GPU
+    for config in re.findall(r'(?<![\w./])(?:lab/|configs/)\S+\.py', text):
         assert (ROOT / config).is_file(), config
-    for directory in re.findall(r'work_dirs/([\w.-]+)/(?:epoch|iter)', path.read_text()):
+    for directory in re.findall(r'work_dirs/([\w.-]+)/(?:epoch|iter)', text):
         assert (path.parent / f'{directory}.py').is_file(), directory
 
 

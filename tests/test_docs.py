@@ -5,7 +5,7 @@ import io
 import re
 import runpy
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,11 @@ import yaml
 from tests.conftest import ROOT
 
 ROOT_PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md')]
-PAGES = [*ROOT_PAGES, *sorted((ROOT / 'docs').rglob('*.md')), *sorted((ROOT / 'configs').glob('*/README.md'))]
+PAGES = ROOT_PAGES + [page for folder in ('docs', 'configs', 'lab') for page in sorted((ROOT / folder).rglob('*.md'))]
 # The changelog also names what is gone.
 PRESENT = [page for page in PAGES if page.name != 'CHANGELOG.md']
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
+RESULTS = ROOT / 'lab' / 'results.md'
 
 
 def name(path: Path) -> str:
@@ -46,8 +47,8 @@ def test_local_links_resolve(page):
 def test_files_that_are_named_exist(page):
     if page.name == 'models.md':
         pytest.skip('the sweep quotes errors of other libraries, with their files')
-    folders = 'tools|tests|docs|configs|requirements|refconv_mm'
-    named = re.findall(rf'\b(?:{folders})/[\w./-]*\w\.(?:py|sh|md|txt|yml)\b', page.read_text())
+    folders = 'tools|tests|docs|configs|requirements|refconv_mm|lab|demo'
+    named = re.findall(rf'(?<![\w./])(?:{folders})/[\w./-]*\w\.(?:py|sh|md|txt|yml)\b', page.read_text())
     assert [path for path in named if not (ROOT / path).is_file()] == []
     tests = {path.name for path in (ROOT / 'tests').rglob('*.py')}
     assert set(re.findall(r'\btest_\w+\.py\b', page.read_text())) <= tests
@@ -71,36 +72,41 @@ def makefile_targets() -> set[str]:
     return set(re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.M))
 
 
+# `demo` finds its functions in the module `__main__`.
+run_module = partial(runpy.run_module, alter_sys=True)
+
+
 @cache
 def options(*command: str) -> set[str]:
-    """The options in the help of `tools/X.py [ANALYSIS]` or `refconv [COMMAND]`, asked in this process."""
+    """The options in the help of a command, asked in this process. Its first word is a module or a file in tools/."""
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         patch.setattr(sys, 'argv', [*command, '--help'])
-        run, what = (runpy.run_module, 'refconv_mm') if command[0] == 'refconv' else (runpy.run_path, ROOT / command[0])
+        run, path = (runpy.run_path, str(ROOT / command[0])) if '/' in command[0] else (run_module, command[0])
         with pytest.raises(SystemExit) as end:
-            run(str(what), run_name='__main__')
-    assert not end.value.code, f'{" ".join(command)} --help ended with {end.value.code}'
-    return {'--help', *re.findall(r'--[a-z][\w-]*', said.getvalue())}
+            run(path, run_name='__main__')
+    return {'--help', *re.findall(r'--[a-z][\w-]*', said.getvalue())} if not end.value.code else set()
+
+
+WORD = r'(?: ([a-z][a-z-]*)(?![\w./]))?'
+INVOCATION = re.compile(
+    rf'(?:(?<!\S)(tools/\w+\.py)|^(?:\S*/)?(refconv){WORD}|(?<!\S)-m (lab|demo|refconv_mm){WORD}{WORD})(?=\s|$)(.*)'
+)
+
+
+def invocations(page: Path) -> list[tuple[tuple[str, ...], set[str]]]:
+    """The commands on a page, as words to ask for help, each with the options that it is given."""
+    found = []
+    for line in code(page):
+        if match := INVOCATION.search(line):
+            *words, rest = match.groups()
+            command = ['refconv_mm' if word == 'refconv' else word for word in words if word]
+            found.append((tuple(command[: 3 if 'analyse' in command else 2]), given_in(rest)))
+    return found
 
 
 def given_in(words: str) -> set[str]:
     return set(re.findall(r'(?<!\S)--[a-z][\w-]*', words))
-
-
-def invocations(page: Path) -> list[tuple[tuple[str, ...], set[str]]]:
-    """What a page runs: the command to ask for help, and the options that it is given."""
-    found = []
-    for line in code(page):
-        if match := re.search(r'(?:^|\s)(tools/)?(\w+)\.py(?=\s|$)', line):
-            tool, rest = f'tools/{match[2]}.py', line[match.end() :]
-            if match[1] or (not match.start() and (ROOT / tool).is_file()):
-                analysis = re.match(r' ([a-z]+)\b', rest) if tool == 'tools/analyse.py' else None
-                found.append(((tool, *analysis.groups()) if analysis else (tool,), given_in(rest)))
-        elif match := re.match(r'(?:\S*/)?(?:refconv|\S+ -m refconv_mm)(?=\s|$)(?: ([a-z-]*[a-z]))?', line):
-            command = [word for word in match.groups() if word and not word.startswith('-')]
-            found.append((('refconv', *command), given_in(line[match.end() :])))
-    return found
 
 
 @pytest.mark.parametrize('page', PRESENT, ids=name)
@@ -113,18 +119,19 @@ def test_make_targets_that_are_named_exist(page):
 def test_commands_that_are_named_exist_with_their_options(page):
     unknown = []
     for command, given in invocations(page):
-        if command[0] != 'refconv' and not (ROOT / command[0]).is_file():
+        if '/' in command[0] and not (ROOT / command[0]).is_file():
             unknown.append(command[0])
         elif given or len(command) > 1:
-            unknown += [f'{" ".join(command)} {option}' for option in sorted(given - options(*command))]
+            has = options(*command)
+            unknown += [' '.join([*command, option]) for option in sorted(given - has)] if has else [' '.join(command)]
     assert unknown == []
 
 
 def test_the_commands_are_found_in_the_readme():
     """So that the tests above don't pass because nothing is read."""
-    commands = dict(invocations(ROOT / 'README.md'))
-    assert commands['tools/train.py',] == {'--init'}
-    assert {('tools/fuse.py',), ('refconv', 'train'), ('tools/analyse.py', 'redundancy')} <= set(commands)
+    commands = invocations(ROOT / 'README.md')
+    assert ('refconv_mm', 'train') in [command for command, _ in commands]
+    assert any('--init' in given for _, given in commands)
     assert {'make demo', 'make test', 'make docs'} <= set(code(ROOT / 'README.md'))
 
 
@@ -147,7 +154,7 @@ def test_a_metafile_lists_its_folder_s_models(path):
 
 @pytest.mark.parametrize('path', METAFILES, ids=name)
 def test_its_scores_are_those_of_the_results(path):
-    measured = [float(n) for n in re.findall(r'-?\d+(?:\.\d+)?', (ROOT / 'docs' / 'results.md').read_text())]
+    measured = [float(n) for n in re.findall(r'-?\d+(?:\.\d+)?', RESULTS.read_text())]
     for model in yaml.safe_load(path.read_text())['Models']:
         for result in model.get('Results', []):
             for metric, value in result['Metrics'].items():
@@ -156,10 +163,10 @@ def test_its_scores_are_those_of_the_results(path):
 
 
 def test_the_tables_of_whole_schedules_are_those_of_the_runs():
-    text = (ROOT / 'docs' / 'results.md').read_text().replace('**', '')
+    text = RESULTS.read_text().replace('**', '')
     missing = [
         f'{row.task}: {row.arm} {row.numbers()}'
-        for row in runpy.run_path(str(ROOT / 'docs' / 'results' / 'whole_schedules.py'))['rows']()
+        for row in runpy.run_path(str(ROOT / 'lab' / 'results' / 'whole_schedules.py'))['rows']()
         if row.numbers() not in text
     ]
     assert not missing

@@ -1,7 +1,6 @@
 """Tests a refocused, fused or plain checkpoint; a refocused one is fused in memory first.
 
 python tools/test.py work_dirs/my_run/fused.py work_dirs/my_run/fused.pth
-python tools/test.py work_dirs/my_run/fused.py model.onnx   # as tools/export_onnx.py wrote it, under onnxruntime
 """
 
 from refconv_mm.commands import run_tool

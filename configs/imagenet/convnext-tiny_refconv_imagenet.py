@@ -1,4 +1,6 @@
 # python tools/train.py configs/imagenet/convnext-tiny_refconv_imagenet.py --init convnext-tiny.pth
-_base_ = ['./convnext-tiny_control_imagenet.py', '../_base_/refconv.py']
+_base_ = './convnext-tiny_control_imagenet.py'
 
+custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
+default_hooks = dict(refconv=dict(type='RefConvHook'))
 model = dict(backbone=dict(_delete_=True, type='RefocusedBackbone', backbone={{_base_.model.backbone}}))

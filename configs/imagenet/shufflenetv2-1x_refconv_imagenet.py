@@ -1,4 +1,6 @@
 # python tools/train.py configs/imagenet/shufflenetv2-1x_refconv_imagenet.py --init shufflenetv2-1x.pth
-_base_ = ['./shufflenetv2-1x_control_imagenet.py', '../_base_/refconv.py']
+_base_ = './shufflenetv2-1x_control_imagenet.py'
 
+custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
+default_hooks = dict(refconv=dict(type='RefConvHook'))
 model = dict(backbone=dict(conv_cfg=dict(type='RefConv')))

@@ -1,1 +1,1 @@
-"""Measurements on checkpoints and models, a folder for each; docs/adding-an-analysis.md says how to add one."""
+"""Measurements on checkpoints: kernels (redundancy, skeleton, theory) and the loss around them (loss_surface)."""

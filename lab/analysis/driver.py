@@ -1,48 +1,64 @@
-"""Runs any analysis: its arguments, what it may overwrite, its measure, and the files that it leaves."""
+"""Runs an analysis: its arguments, the files that it may overwrite, its measure, and the files that it leaves."""
 
 from __future__ import annotations
 
-import json
 import math
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from refconv_mm.commands.arguments import add_force
+from refconv_mm.commands.arguments import add_config, add_force, add_trust, open_config, positive
 from refconv_mm.console import print_markdown
-from refconv_mm.files.writing import check_free, write_whole
-from .common.options import Analysis, add_options, read_options
-from .common.sources import SOURCES, parts_file
+from refconv_mm.files.writing import check_free, write_json, write_text
 
-NAMES = ('redundancy', 'skeleton', 'theory', 'landscape', 'curvature', 'cost')  # in the order of the HTML page
-
-
-def analysis_of(name: str) -> Analysis:
-    """The analysis in the folder of this name."""
-    return import_module(f'.{name}', __package__).ANALYSIS
+# By name: the title, and whether it takes kernels of checkpoints, or checkpoints of a config with their task loss.
+ANALYSES = dict(
+    redundancy=('Redundancy of channels', 'kernels'),
+    skeleton=('Skeleton of kernels', 'kernels'),
+    theory=('The Gram matrix of the basis, and the update', 'kernels'),
+    landscape=('Loss along random directions', 'loss'),
+    curvature=('Curvature of the task loss', 'loss'),
+)
 
 
 def add_analyses(parser: ArgumentParser) -> None:
     """Adds a sub-command for each analysis."""
     commands = parser.add_subparsers(metavar='ANALYSIS', required=True)
-    for name in NAMES:
-        analysis = analysis_of(name)
-        one = commands.add_parser(
-            name, help=analysis.text.partition('\n')[0], description=analysis.text,
-            formatter_class=RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        SOURCES[analysis.source].add_arguments(one)
+    for name, (title, source) in ANALYSES.items():
+        one = commands.add_parser(name, help=title, description=title)
+        one.set_defaults(analysis=name)
+        if source == 'loss':
+            add_config(one, 'of all checkpoints, plain or refocused')
+        one.add_argument('checkpoints', nargs='+', metavar='CHECKPOINT', help='BEFORE, then those to compare with it')
         one.add_argument('--names', help="separated by commas (default: the files' names)")
         one.add_argument('--out-dir', required=True)
+        add_trust(one)
         add_force(one, 'files of an earlier run')
-        add_options(one, analysis.options)
-        one.set_defaults(**analysis.defaults, analysis=name)
+        _add_kernels(one, name) if source == 'kernels' else _add_loss(one, name)
+
+
+def _add_kernels(parser: ArgumentParser, name: str) -> None:
+    parser.add_argument('--include', nargs='+', metavar='GLOB', help='layers (default: the refocused ones, else all)')
+    if name == 'theory':
+        parser.add_argument('--map-k', type=positive, default=3, help='side of the map (default: 3)')
+
+
+def _add_loss(parser: ArgumentParser, name: str) -> None:
+    parser.add_argument('--batches', type=int, default=4, help='of training images (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, help="default: the config's")
+    parser.add_argument('--seed', type=int, default=0, help='of images, directions and vectors (default: %(default)s)')
+    if name == 'landscape':
+        parser.add_argument('--directions', type=int, default=5, help='default: %(default)s')
+        parser.add_argument('--points', type=int, default=11, help='of a line, odd (default: %(default)s)')
+        parser.add_argument('--span', type=float, default=0.1, help='of a line, in norms of filters (%(default)s)')
+    else:
+        parser.add_argument('--eigenvalues', type=int, default=1, help='the largest (default: %(default)s)')
+        parser.add_argument('--probes', type=int, default=4, help='vectors of the trace (default: %(default)s)')
 
 
 def run(args: Namespace, command: str) -> list[Path]:
-    """Runs the analysis that the arguments of :func:`add_analyses` name, and prints the first part of its report.
+    """Runs the analysis that the arguments of :func:`add_analyses` name, and prints its report.
 
     Args:
         command: named in the report.
@@ -53,73 +69,73 @@ def run(args: Namespace, command: str) -> list[Path]:
     Raises:
         FileNotFoundError, FileExistsError, ValueError: a bad argument, or an input that the analysis refuses.
     """
-    analysis, out_dir = analysis_of(args.analysis), Path(args.out_dir)
-    options = read_options(args, analysis.options)
-    check_unwritten(analysis, out_dir, args.force)
-    results = SOURCES[analysis.source].measure(analysis, options, args, out_dir)
-    written, text = write(analysis, results, out_dir, command)
+    name, out_dir = args.analysis, Path(args.out_dir)
+    check_free(out_dir, [f'{name}.md', f'{name}.json', f'{name}.png'], args.force)
+    results = _measure_kernels(args) if ANALYSES[name][1] == 'kernels' else _measure_loss(args)
+    written, text = write(name, results, out_dir, command)
     print_markdown(text)
     for path in written:
         print(f'wrote {path}')
     return written
 
 
-def interrupted(args: Namespace) -> str:
-    """The line to print after Ctrl-C: whether the same command continues from partial results."""
-    parts = parts_file(analysis_of(args.analysis), Path(args.out_dir))
-    return 'interrupted' + (
-        f'; partial results are kept in {parts}: the same command goes on from there' if parts.is_file() else ''
-    )
+def _measure_kernels(args: Namespace) -> dict[str, Any]:
+    from . import redundancy, skeleton, theory
+    from .kernels import gather
+
+    sets, about = gather(args.checkpoints, args.names, args.include, args.trust)
+    if args.analysis == 'theory':
+        results = theory.measure(sets, args.map_k)
+    else:
+        results = (redundancy if args.analysis == 'redundancy' else skeleton).measure(sets)
+    return dict(results, about=about)
 
 
-def check_unwritten(analysis: Analysis, out_dir: Path, force: bool) -> None:
-    """Raises before the work begins if files of an earlier run of the analysis would be overwritten unasked.
+def _measure_loss(args: Namespace) -> dict[str, Any]:
+    from . import loss_surface
+    from .kernels import names_of
+    from .task_loss import make_task_loss
 
-    Raises:
-        FileExistsError: names the first such file.
-    """
-    figures = [path for path in sorted(out_dir.glob(f'{analysis.name}*.png')) if caption_of(analysis, path)]
-    check_free(out_dir, [f'{analysis.name}.md', f'{analysis.name}.json', *(path.name for path in figures)], force)
+    names, cfg = names_of(args.checkpoints, args.names), open_config(args.config, args.cfg_options)
+    task, nets = make_task_loss(cfg, args.batches, args.batch_size, args.seed), list[dict[str, Any]]()
+    for path, name in zip(args.checkpoints, names, strict=True):
+        record = task.load(cfg, path, name, args.trust)
+        if args.analysis == 'landscape':
+            found = loss_surface.measure_lines(task, args.directions, args.points, args.span, args.seed)
+        else:
+            found = loss_surface.measure_curvature(task, args.eigenvalues, args.probes, args.seed)
+        nets.append({**record, **found})
+        print(f'{name}: done', flush=True)
+    compare = loss_surface.rise_differences if args.analysis == 'landscape' else loss_surface.curvature_ratios
+    return dict(checkpoints=nets, batches=task.description, compared=compare(nets))
 
 
-def caption_of(analysis: Analysis, path: Path) -> str | None:
-    """What a figure of an analysis shows; None if the file is none of its figures."""
-    stem, _, page = path.stem.partition('-')
-    caption = analysis.captions.get(stem)
-    return f'{caption} ({page})' if caption and page else caption
-
-
-def write(analysis: Analysis, results: Mapping[str, Any], out_dir: Path, command: str) -> tuple[list[Path], str]:
-    """Writes the report, the JSON and the figures of an analysis, each whole or not at all.
+def write(name: str, results: Mapping[str, Any], out_dir: Path, command: str) -> tuple[list[Path], str]:
+    """Writes the report, the JSON and the figure of an analysis, each whole or not at all.
 
     Returns:
-        The files written, and the first part of the report.
+        The files written, and the report.
     """
-    from .common.look import save  # matplotlib, which the arguments do without
+    from . import figures, report
 
-    results = dict(command=command, **results)
-    first, rest = analysis.module('report').report(results)
-    head = [f'# {analysis.title}', f'`{command}`']
-    if checkpoints := results.get('checkpoints'):
-        head.append('\n'.join(f'- {each["name"]}: {each["path"]}, {each["what"]}' for each in checkpoints))
-    if 'about' in results:
-        head.append(results['about'])
-    texts = {
-        f'{analysis.name}.md': '\n\n'.join([*head, *first, *rest]) + '\n',
-        f'{analysis.name}.json': json.dumps(for_json(results), indent=1, allow_nan=False) + '\n',
-    }
-    figures = analysis.module('figure').draw(results)
+    sections = getattr(report, name)(results)
+    head = [f'# {ANALYSES[name][0]}', f'`{command}`']
+    head.append('\n'.join(f'- {each["name"]}: {each["path"]}, {each["content"]}' for each in results['checkpoints']))
+    head += [results['about']] if 'about' in results else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_whole(out_dir / name, lambda path, text=text: Path(path).write_text(text, encoding='utf-8'))
-    drawn = [save(figure, out_dir / f'{name}.png') for name, figure in figures.items()]
-    return [*(out_dir / name for name in texts), *drawn], '\n\n'.join([*head, *first])
+    text = '\n\n'.join([*head, *sections]) + '\n'
+    write_text(out_dir / f'{name}.md', text)
+    write_json(out_dir / f'{name}.json', finite(dict(command=command, **results)))
+    written = [out_dir / f'{name}.md', out_dir / f'{name}.json']
+    if hasattr(figures, name) and (name != 'theory' or results['mean']):
+        written.append(figures.save(getattr(figures, name)(results), out_dir / f'{name}.png'))
+    return written, text
 
 
-def for_json(value: Any) -> Any:
-    """The same without keys that begin with an underscore, and with None for numbers that are not finite."""
+def finite(value: Any) -> Any:
+    """The same with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: for_json(part) for key, part in value.items() if not str(key).startswith('_')}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [for_json(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,1 +1,1 @@
-"""What refocusing costs, form by form, on a suite of models; -m lab benchmark runs it."""
+"""The costs of refocusing, form by form, on a suite of models; python -m lab benchmark runs it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,28 +18,21 @@ from refconv_mm.openmmlab.models import unwrapped
 def gradient_bytes(model: nn.Module, step: Callable[[nn.Module], Any]) -> int:
     """Bytes of gradients that a process passes to the all-reduce in a data-parallel training step.
 
-    A communication hook of DistributedDataParallel counts them: it gets every bucket and sends none. So one process is
-    enough. If a process group exists, each process can call this function alone.
+    A communication hook of DistributedDataParallel counts them; it sends none, so one process is enough.
 
     Args:
-        model: any model that is not wrapped yet. Afterwards its parameters hold the gradients of this step.
+        model: not wrapped yet. Afterwards its parameters hold the gradients of this step.
         step: called with the wrapped model; does forward and backward once.
 
     Raises:
         TypeError: `model` is not a module.
         ValueError: `model` is wrapped or has no trainable parameter, or the step leaves parameters without a gradient.
-            DistributedDataParallel would then need `find_unused_parameters`, and the count would be too low.
-
-    Example:
-        >>> model = nn.Conv2d(3, 4, 3, bias=False)
-        >>> gradient_bytes(model, lambda wrapped: wrapped(torch.randn(1, 3, 8, 8)).sum().backward())
-        432
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     if unwrapped(model) is not model:
         raise ValueError(f'model must not be wrapped, got a {type(model).__name__}')
-    silent = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    silent = {id(p) for p in model.parameters() if p.requires_grad}
     if not silent:
         raise ValueError('model must have a parameter that requires a gradient, got none')
     counted = 0
@@ -48,15 +40,14 @@ def gradient_bytes(model: nn.Module, step: Callable[[nn.Module], Any]) -> int:
     def count(_, bucket):  # torch reads annotations and does not support those of `from __future__`
         nonlocal counted
         counted += bucket.buffer().nbytes
-        for parameter in bucket.parameters():
-            silent.pop(id(parameter), None)
+        silent.difference_update(map(id, bucket.parameters()))
         future: torch.futures.Future[Tensor] = torch.futures.Future()
         future.set_result(bucket.buffer())
         return future
 
     model.zero_grad()
     with _group_of_one() as group:
-        wrapped = _wrap(model, group)
+        wrapped = DistributedDataParallel(model, process_group=group, broadcast_buffers=False)
         wrapped.register_comm_hook(None, count)
         step(wrapped)
     if silent:  # a bucket that waits for one parameter is not counted
@@ -65,18 +56,10 @@ def gradient_bytes(model: nn.Module, step: Callable[[nn.Module], Any]) -> int:
     return counted
 
 
-def _wrap(model: nn.Module, group: dist.ProcessGroup) -> DistributedDataParallel:
-    with warnings.catch_warnings():
-        # mmengine wraps the same way; torch 2.14 warns about an argument whose new name older versions lack.
-        warnings.simplefilter('ignore', FutureWarning)
-        return DistributedDataParallel(model, process_group=group, broadcast_buffers=False)
-
-
 @contextmanager
 def _group_of_one() -> Iterator[dist.ProcessGroup]:
     """A gloo group of this process alone; it is the default group if there is none yet."""
-    if dist.is_initialized():
-        # Only its single member makes it; the other processes do not take part.
+    if dist.is_initialized():  # only its single member makes it; the other processes do not take part
         group = dist.new_group([dist.get_rank()], backend='gloo', use_local_synchronization=True)
     else:
         dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
@@ -90,8 +73,7 @@ def _group_of_one() -> Iterator[dist.ProcessGroup]:
 def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The full state dict of a model under FSDP2 (`fully_shard`); all processes must call it.
 
-    It loads into the same model without shards, which can then be fused. torch's `get_model_state_dict` does not work:
-    it reads each layer's `.weight`, which a RefConv layer would have to compute from a shard.
+    torch's `get_model_state_dict` reads each layer's `.weight`, which a RefConv layer would compute from a shard.
     """
     state = model.state_dict()
     # A DTensor, recognised by its method: not every build of torch has its module.

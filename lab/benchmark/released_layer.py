@@ -21,7 +21,7 @@ class ReleasedRefConv2d(nn.Conv2d):
 
 
 def with_released_layers(model: nn.Module) -> nn.Module:
-    """Replaces the RefConv layers of a model, at their initialization, by released ones, in place; returns the model."""
+    """Replaces the RefConv layers of a model, at their initialization, by released ones, in place; returns it."""
     for name, layer in named_refconvs(model):
         basis, map_k = layer.basis, layer.options.map_k
         conv = layer.to_conv2d()

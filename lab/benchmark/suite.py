@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from rich.progress import Progress, TimeElapsedColumn
 
-from refconv_mm.files.writing import write_whole
+from refconv_mm.files.writing import read_json, write_json, write_text
+
 from . import measure
-from .figure import draw
 from .report import report
-
-PARTS = ('cases', 'fuse', 'grow')
 
 
 def run_suite(
-    suite: Config, out_dir: Path, command: str, only: Sequence[str] = (), parts: Sequence[str] = PARTS,
-    seconds: float = 30.0,
-) -> list[Path]:  # fmt: skip
-    """Measures what is missing and writes the report.
+    suite: Config, out_dir: Path, command: str, only: Sequence[str] = (), seconds: float = 30.0
+) -> list[Path]:
+    """Measures the missing cases and writes the report.
 
     Args:
-        suite: a config with `models`, and if wanted `fuse` and `grow`; see lab/configs/benchmark/suite.py.
-        out_dir: results go to `out_dir/cases/*.json`, the report to `report.md`, `results.json` and figures. A case
-            that is there already, measured by these versions on this machine, is not measured again.
+        suite: a config with `models`; see lab/configs/benchmark/suite.py.
+        out_dir: results go to `out_dir/cases/*.json`, the report to `report.md` and `results.json`. A case that is
+            there already, measured by these versions on this machine, is not measured again.
         only: names of models; all of them if empty.
         seconds: about how long the timed part of one case takes.
 
@@ -36,66 +29,22 @@ def run_suite(
         The files written.
 
     Raises:
-        ValueError: an unknown model or part.
+        ValueError: an unknown model.
     """
-    models = suite.get('models', {})
+    models, folder, cases = suite.get('models', {}), Path(suite.filename).parent, []
     if unknown := set(only) - set(models):
         raise ValueError(f'--only must be of {list(models)}, got {sorted(unknown)}')
-    if unknown := set(parts) - set(PARTS):
-        raise ValueError(f'parts must be of {PARTS}, got {sorted(unknown)}')
-    folder = Path(suite.filename).parent
     (out_dir / 'cases').mkdir(parents=True, exist_ok=True)
-    tasks: list[tuple[str, Callable[[], Any]]] = []
-    if 'cases' in parts:
-        for name in only or models:
-            for batch in models[name]['batches']:
-                call = partial(measure.measure_case, name, models[name], batch, seconds, folder)
-                tasks.append((f'{name}-b{batch}', call))
-    if 'fuse' in parts and suite.get('fuse'):
-        tasks.append(('fuse', partial(measure.measure_fuse, suite.fuse, folder)))
-    if 'grow' in parts:
-        tasks += [(f'grow-{width}', partial(_growth, width)) for width in suite.get('grow', [])]
-    done = _run(tasks, out_dir / 'cases')
-    results = dict(
-        cases=[r for name, r in done.items() if 'training' in r],
-        fuse=done.get('fuse'),
-        growth=[row for name, r in done.items() if name.startswith('grow-') for row in r['rows']],
-    )
-    text = report(results, command)
-    write_whole(out_dir / 'results.json', lambda path: Path(path).write_text(json.dumps(results, indent=1)))
-    write_whole(out_dir / 'report.md', lambda path: Path(path).write_text(text))
-    return [out_dir / 'report.md', out_dir / 'results.json', *draw(results, out_dir)]
-
-
-def _growth(width: int) -> dict[str, Any]:
-    return dict(rows=list(measure.grow([width])), **measure.machine())
-
-
-def _run(tasks: list[tuple[str, Callable[[], Any]]], folder: Path) -> dict[str, Any]:
-    done: dict[str, Any] = {}
-    with Progress(*Progress.get_default_columns(), TimeElapsedColumn()) as progress:
-        bar = progress.add_task('benchmark', total=len(tasks))
-        for name, task in tasks:
-            progress.update(bar, description=name)
-            path = folder / f'{name}.json'
-            done[name] = _known(path)
-            if done[name] is None:
-                result = done[name] = task()
-                write_whole(path, lambda file, result=result: Path(file).write_text(json.dumps(result)))
-                progress.console.print(f'{name}: {_brief(result)}')
-            progress.advance(bar)
-    return done
-
-
-def _known(path: Path) -> Any:
-    """A result of an earlier run on this machine by these versions; None otherwise."""
-    if not path.is_file():
-        return None
-    result, here = json.loads(path.read_text()), measure.machine()
-    return result if all(result.get(key) == here[key] for key in here if key != 'time') else None
-
-
-def _brief(result: dict[str, Any]) -> str:
-    parts = [result.get('training') or {}, result.get('inference') or {}]
-    ratios = [f'{name} {part[name]["ratio"][0]:.3f}' for part in parts for name in part if name != 'plain']
-    return ', '.join(ratios) or 'done'
+    wanted = [(name, batch) for name in only or models for batch in models[name]['batches']]
+    for model, batch in wanted:
+        path, here = out_dir / 'cases' / f'{model}-b{batch}.json', measure.machine()
+        known = read_json(path) or {}
+        if any(known.get(key) != here[key] for key in here if key != 'time'):
+            known = measure.measure_case(model, models[model], batch, seconds, folder)
+            write_json(path, known)
+            ratios = [f'{form} {part["ratio"][0]:.3f}' for form, part in known['training'].items() if form != 'plain']
+            print(f'{path.stem}: {", ".join(ratios)}', flush=True)
+        cases.append(known)
+    write_json(out_dir / 'results.json', cases)
+    write_text(out_dir / 'report.md', report(cases, command))
+    return [out_dir / 'report.md', out_dir / 'results.json']

@@ -1,11 +1,10 @@
-"""Measures what training changed in checkpoints, and writes tables, JSON and figures.
+"""Measures the changes that training made in checkpoints, and writes tables, JSON and a figure.
 
 python -m lab analyse redundancy plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
 python -m lab analyse skeleton plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
-python -m lab analyse theory plain.pth control.pth refocused.pth --config CONFIG --out-dir inside
+python -m lab analyse theory plain.pth control.pth fused.pth --names before,control,refocused --out-dir inside
 python -m lab analyse landscape CONFIG plain.pth control.pth fused.pth --out-dir inside
-python -m lab analyse curvature CONFIG plain.pth control.pth fused.pth --out-dir inside
-python -m lab analyse cost CONFIG OTHER_CONFIG --out-dir inside
+python -m lab analyse curvature CONFIG plain.pth control.pth fused.pth --batches 3 --batch-size 2 --out-dir inside
 """
 
 from argparse import ArgumentParser, Namespace
@@ -21,8 +20,3 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Measures and writes."""
     driver.run(args, args.command_line)
-
-
-def interrupted(args: Namespace) -> str:
-    """The line after Ctrl-C."""
-    return driver.interrupted(args)

@@ -1,7 +1,7 @@
 """Trains every arm of a plan from the same start on the same data, tests the fused models, and compares.
 
-python -m lab compare PLAN --dry-run           # lists what would run
-python -m lab compare PLAN --jobs 2            # runs what is missing; continues after an interruption
+python -m lab compare PLAN --dry-run           # lists the runs
+python -m lab compare PLAN --jobs 2            # runs the missing ones; continues after an interruption
 python -m lab compare PLAN --only cells/refocused --seeds 0 1
 """
 
@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from refconv_mm.commands.arguments import positive
+
 from ..compare.executor import run_missing
 from ..compare.plan_file import read_plan
 from ..compare.plan_runs import PlanRuns
@@ -26,33 +27,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--no-tune', action='store_true', help='leave the tuning out, for a trial')
     parser.add_argument('--jobs', type=positive, default=1, help='runs at the same time (default: %(default)s)')
     parser.add_argument('--threads', type=positive, default=1, help='threads of each (default: %(default)s)')
-    parser.add_argument('--out-dir', help='where everything goes (default: work_dirs/compare/<plan>)')
+    parser.add_argument('--out-dir', help='the folder of all runs (default: work_dirs/compare/<plan>)')
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument('--dry-run', action='store_true', help='only list what would run')
-    mode.add_argument('--report', action='store_true', help='only report on what is done')
+    mode.add_argument('--dry-run', action='store_true', help='only list the runs')
+    mode.add_argument('--report', action='store_true', help='only report on the finished runs')
 
 
 def run(args: Namespace) -> int:
-    """Runs what is missing and reports; returns 1 if a run failed."""
+    """Runs the missing runs and reports; returns 1 if a run failed."""
     warnings.filterwarnings('ignore')  # of old code upstream
     plan = read_plan(args.plan, args.seeds, args.steps, not args.no_tune)
     plan_runs = PlanRuns(plan, Path(args.out_dir or f'work_dirs/compare/{plan.path.stem}'), args.only)
     if args.dry_run:
-        print(list_runs(plan_runs, args.jobs))
+        print(list_runs(plan_runs))
         return 0
     failures = [] if args.report else run_missing(plan_runs, args.jobs, args.threads)
     written = write_report(plan_runs, args.command_line)
-    if written:
-        print(written[0].read_text())
-    elif not failures:
-        print('no run of this plan is done: there is nothing to report')
+    print(written[0].read_text() if written else 'no run of this plan is done: there is nothing to report')
     for path in written:
         print(f'wrote {path}')
     for failure in failures:
         print(f'failed: {failure.run}: {failure.reason} {failure.log or ""}')
     return int(bool(failures))
-
-
-def interrupted(args: Namespace) -> str:
-    """The line after Ctrl-C."""
-    return 'interrupted; the same command goes on from here'

@@ -1,4 +1,4 @@
-"""What refocusing is compared with: attention modules in the trained net, and a basis that follows the net."""
+"""The methods beside refocusing: attention modules in the trained net, and a basis that follows the net."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from mmengine.utils import get_object_from_string
 from torch import Tensor, nn
 
 from refconv_mm.layers import RefConv2d
-from refconv_mm.openmmlab.models import build_in_scope
-from refconv_mm.openmmlab.models import unwrapped
+from refconv_mm.openmmlab.models import build_in_scope, unwrapped
 from refconv_mm.surgery import named_refconvs
 
 
-@MODELS.register_module(name='AttentionBackbone')
+@MODELS.register_module(name='LabAttentionBackbone')
 def build_attention_backbone(
     backbone: dict, attention: dict, after: str, init_cfg: dict | list | None = None
 ) -> nn.Module:
@@ -40,12 +39,12 @@ def build_attention_backbone(
     layers = [module for name, module in model.named_modules() if fnmatchcase(name, after)]
     if not layers:
         names = ', '.join([name for name, _ in model.named_modules() if name][:6])
-        raise ValueError(f'AttentionBackbone: after={after!r} matches no layer; there are, for instance: {names}')
+        raise ValueError(f'LabAttentionBackbone: after={after!r} matches no layer; there are, for instance: {names}')
     options = copy.deepcopy(dict(attention))
     path = options.pop('type')
     cls = get_object_from_string(path)
     if cls is None:
-        raise ValueError(f'AttentionBackbone: attention has type={path!r}, which cannot be imported')
+        raise ValueError(f'LabAttentionBackbone: attention has type={path!r}, which cannot be imported')
     for layer in layers:
         layer.attention = cls(layer.out_channels, **options)
         layer.register_forward_hook(_attend)
@@ -57,7 +56,7 @@ def _attend(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
 
 
 @HOOKS.register_module()
-class FollowingBasisHook(Hook):
+class LabFollowingBasisHook(Hook):
     """Adds the update to the basis at intervals, so that the Gram matrices follow the net. Not in the paper.
 
     Args:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv_mm.commands.arguments import read_config
+
 from .plan import BASELINE, CONTROL, SCHEDULES, Arm, Baseline, Budget, Plan, Task, find_file
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from refconv_mm.files.writing import read_json
-from .identity import changed_parts, code_hash, key_of, run_identity
+
+from .identity import key_of, run_identity
 from .plan import BASELINE, Plan, Point, find_file
 from .run_configs import arm_config, baseline_config
 
@@ -35,7 +36,7 @@ class PreparedRun:
     """A run whose start exists.
 
     Attributes:
-        folder: the folder of the run; its name has the hash, so no file of another code or config is in it.
+        folder: the folder of the run; its name has the hash, so no file of another commit or config is in it.
         cfg: the config of the run.
         record: the content of `run.json`.
     """
@@ -60,7 +61,6 @@ class PlanRuns:
 
     def __init__(self, plan: Plan, out_dir: Path, only: Sequence[str] = ()) -> None:
         self.plan, self.out_dir, self.only = plan, out_dir, only
-        self.code = code_hash()
         self._prepared: dict[Run, PreparedRun] = {}
         self._results: dict[Run, dict[str, Any]] = {}
         self.broken: dict[Run, str] = {}  # the reasons why configs of runs cannot be made
@@ -164,19 +164,16 @@ class PlanRuns:
             else:
                 assert checkpoint is not None
                 cfg = arm_config(self.plan, task, self.plan.arms[run.arm], run.seed, run.point, checkpoint)
-            parts = run_identity(cfg, checkpoint, self.code)
-            folder = self._place(run) / f'seed{run.seed}-{key_of(parts)[:12]}'
+            parts = run_identity(cfg, checkpoint)
+            folder = self.out_dir / run.task / run.arm / f'seed{run.seed}-{key_of(parts)[:12]}'
             record = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), start=checkpoint)
             split = 'val' if run.seed in self.plan.tune_seeds and run.arm != BASELINE else 'test'
             record |= dict(round=self.plan.round_of(run.arm), metric=task.metric, split=split, identity=parts)
             self._prepared[run] = PreparedRun(run, folder, cfg, record)
         return self._prepared[run]
 
-    def _place(self, run: Run) -> Path:
-        return self.out_dir / run.task / run.arm
-
     def result(self, run: Run) -> dict[str, Any] | None:
-        """The result of a run with this code, config and start; None if it is not done."""
+        """The result of a run with this commit, config and start; None if it is not done."""
         if run not in self._results:
             if run in self.broken or not self.ready(run):
                 return None
@@ -192,15 +189,6 @@ class PlanRuns:
                 return None
             self._results[run] = found
         return self._results[run]
-
-    def others(self, run: Run) -> list[str]:
-        """The parts (code, config, start, versions) in which other runs of the same name and seed differ from a run."""
-        prepared, reasons = self.prepare(run), []
-        for path in self._place(run).glob(f'seed{run.seed}-*/run.json'):
-            record = read_json(path)
-            if record and record['point'] == prepared.record['point'] and path.parent != prepared.folder:
-                reasons.append(' and '.join(changed_parts(prepared.record['identity'], record['identity'])))
-        return reasons
 
     def value(self, result: dict[str, Any], split: str, metric: str | None = None) -> float:
         """A metric of a split; NaN if the run diverged.

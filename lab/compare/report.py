@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from refconv_mm.console import table as grid
 from refconv_mm.files.errors import DataError
-from .plan import BASELINE, Arm, Point
+
+from .plan import BASELINE, Point
 from .plan_runs import PlanRuns, Run
-from .stats import Difference, Summary, paired, summary
+from .stats import Estimate, paired, summary
+
+Result = dict[str, Any]
 
 
 @dataclass
@@ -19,9 +24,9 @@ class Line:
     """One arm of one task.
 
     Attributes:
+        against: the arm that it is compared with.
         scores: the metric of the test split by seed, scaled; NaN where a run diverged.
         results: the results of the runs, by seed.
-        difference: to the arm that it is compared with; None if the two have no seed in common.
     """
 
     task: str
@@ -29,9 +34,7 @@ class Line:
     against: str | None
     point: Point
     scores: dict[int, float]
-    results: dict[int, dict[str, Any]]
-    summary: Summary
-    difference: Difference | None = None
+    results: dict[int, Result]
 
 
 def report_lines(plan_runs: PlanRuns) -> dict[str, list[Line]]:
@@ -42,65 +45,37 @@ def report_lines(plan_runs: PlanRuns) -> dict[str, list[Line]]:
     """
     check_data(plan_runs)
     found: dict[str, list[Line]] = {}
-    for task in plan_runs.plan.tasks:
-        arms = [
-            _line(plan_runs, task, arm) for arm in plan_runs.plan.arms_of(task) if (task, arm.name) in plan_runs.pairs
-        ]
-        table = [line for line in [_baseline(plan_runs, task), *arms] if line is not None]
-        by_name = {line.arm: line for line in table}
-        for line in table:
-            if line.against in by_name:
-                line.difference = paired(line.scores, by_name[line.against].scores)
-        if table:
-            found[task] = table
+    wanted = plan_runs.wanted()
+    for task, scale in ((name, spec.scale) for name, spec in plan_runs.plan.tasks.items()):
+        rows: list[tuple[str, str | None, list[Run]]]
+        rows = [(BASELINE, None, [run for run in wanted if run.task == task and run.arm == BASELINE])]
+        for arm in plan_runs.plan.arms_of(task):
+            if (task, arm.name) in plan_runs.pairs:
+                rows.append((arm.name, arm.against, plan_runs.reported(task, arm.name) or []))
+        for name, against, runs in rows:
+            done = {run.seed: result for run in runs if (result := plan_runs.result(run)) is not None}
+            scores = {seed: scale * plan_runs.value(result, 'test') for seed, result in done.items()}
+            if done:
+                found.setdefault(task, []).append(Line(task, name, against, runs[0].point, scores, done))
     return found
 
 
 def check_data(plan_runs: PlanRuns) -> None:
     """Raises a DataError if finished runs of the same task, seed and round differ in order or augmentation of data."""
-    groups: dict[tuple[str, int, int], list[tuple[Run, dict[str, Any]]]] = {}
+    first: dict[tuple[str, int, int], tuple[Run, Result]] = {}
+    names = dict(steps='the number of steps', order='the order of samples', inputs='the augmentation')
+    problems = []
     for run in plan_runs.wanted():
         result = plan_runs.result(run)
-        if run.arm != BASELINE and result and not result['diverged']:
-            groups.setdefault((run.task, run.seed, result['round']), []).append((run, result['data']))
-    problems = []
-    for members in groups.values():
-        first, data = members[0]
-        for run, other in members[1:]:
-            if wrong := [what for what in ('steps', 'order', 'inputs') if data[what] != other[what]]:
-                what = {'steps': 'the number of steps', 'order': 'the order of samples', 'inputs': 'the augmentation'}
-                problems.append(f'{first} and {run} differ in {what[wrong[0]]}')
+        if run.arm == BASELINE or not result or result['diverged']:
+            continue
+        other, data = first.setdefault((run.task, run.seed, result['round']), (run, result['data']))
+        if wrong := [name for key, name in names.items() if data[key] != result['data'][key]]:
+            problems.append(f'{other} and {run} differ in {wrong[0]}')
     if problems:
         raise DataError(
             'arms did not see the same data, so their difference has no meaning:\n  ' + '\n  '.join(problems)
         )
-
-
-def _baseline(plan_runs: PlanRuns, task: str) -> Line | None:
-    results = {
-        run.seed: plan_runs.result(run) for run in plan_runs.wanted() if run.task == task and run.arm == BASELINE
-    }
-    return _of(plan_runs, task, BASELINE, None, (), results)
-
-
-def _line(plan_runs: PlanRuns, task: str, arm: Arm) -> Line | None:
-    runs = plan_runs.reported(task, arm.name) or []
-    point = runs[0].point if runs else ()
-    return _of(plan_runs, task, arm.name, arm.against, point, {run.seed: plan_runs.result(run) for run in runs})
-
-
-def _of(
-    plan_runs: PlanRuns,
-    task: str,
-    arm: str,
-    against: str | None,
-    point: Point,
-    results: dict[int, dict[str, Any] | None],
-) -> Line | None:
-    done = {seed: result for seed, result in results.items() if result is not None}
-    scale = plan_runs.plan.tasks[task].scale
-    scores = {seed: scale * plan_runs.value(result, 'test') for seed, result in done.items()}
-    return Line(task, arm, against, point, scores, done, summary(scores)) if done else None
 
 
 # -- Markdown ----------------------------------------------------------------------------------------------
@@ -114,63 +89,72 @@ def markdown(plan_runs: PlanRuns, found: dict[str, list[Line]], command: str) ->
         'augmentation (compared by hash), same steps. Scores are of the fused model on the test split; sd is that of '
         'a sample, the interval is the 95 % confidence interval of the mean paired difference (t distribution).',
     ]
-    for task, table in found.items():
+    for task, lines in found.items():
         spec = plan_runs.plan.tasks[task]
         better = '' if spec.higher_is_better else ', lower is better'
-        parts += [f'## {task}: {spec.metric}{better}', _table(table)]
-        if any(math.isfinite(training_loss(result)) for line in table for result in line.results.values()):
-            parts += ['Mean training loss of the last tenth of the steps, against the same arms:', _losses(table)]
-        if spec.also:
-            parts += ['The same runs by other metrics, mean and in brackets the difference:', _also(plan_runs, table)]
+        parts += [f'## {task}: {spec.metric}{better}', score_table(lines)]
+        if any(math.isfinite(training_loss(result)) for line in lines for result in line.results.values()):
+            losses = comparison_table(lines, training_loss)
+            parts += ['Mean training loss of the last tenth of the steps, against the same arms:', losses]
+        for name in spec.also:
+            values = partial(_scaled, plan_runs, spec.scale, name)
+            parts += [f'The same runs by {name}:', comparison_table(lines, values)]
         if plan_runs.plan.grid:
-            parts += [
-                f'Tuned on the validation split, seeds {list(plan_runs.plan.tune_seeds)}:',
-                _tuning(plan_runs, task),
-            ]
-        if any('val' in result['metrics'] for line in table for result in line.results.values()):
+            seeds = list(plan_runs.plan.tune_seeds)
+            parts += [f'Tuned on the validation split, seeds {seeds}:', _tuning(plan_runs, task)]
+        if any('val' in result['metrics'] for line in lines for result in line.results.values()):
             parts += ['The config validates on the test split: it has no validation split of its own.']
-    return '\n\n'.join(parts) + '\n'
+    every = [line for lines in found.values() for line in lines]
+    commits = {result['identity']['commit'] for line in every for result in line.results.values()}
+    return '\n\n'.join([*parts, f'Commit: {", ".join(sorted(commits))}.']) + '\n'
 
 
-def _table(table: list[Line]) -> str:
+def _scaled(plan_runs: PlanRuns, scale: float, name: str, result: Result) -> float:
+    return scale * plan_runs.value(result, 'test', name)
+
+
+def score_table(lines: Sequence[Line]) -> str:
+    """Scores, differences and costs of the arms."""
     head = ['arm', 'seeds', 'mean', 'sd', 'against', 'difference', '95 % CI', 'steps', 'seconds', 'trainable']
-    rows = []
-    for line in table:
+    scores, rows = {line.arm: line.scores for line in lines}, []
+    for line in lines:
         diverged = sum(not math.isfinite(score) for score in line.scores.values())
-        seeds = str(line.summary.n) + (f' ({diverged} diverged)' if diverged else '')
-        difference, interval = '', ''
-        if line.difference is not None:
-            low, high = line.difference.interval
-            difference = number(line.difference.mean, signed=True)
-            interval = f'{number(low, True)} to {number(high, True)}' if math.isfinite(low) else 'needs two seeds'
-        rows.append(
-            [line.arm + _point(line.point), seeds, number(line.summary.mean), number(line.summary.sd),
-             line.against or '', difference, interval, *costs(line)]
-        )  # fmt: skip
+        own = summary(line.scores)
+        seeds = str(own.n) + (f' ({diverged} diverged)' if diverged else '')
+        change = difference_of(scores, line)
+        cells = [number(change.mean, True) if change else '', interval(change)]
+        row = [line.arm + _point(line.point), seeds, number(own.mean), number(own.sd), line.against or '', *cells]
+        rows.append([*row, *costs(line)])
     return grid(head, rows)
 
 
-def _also(plan_runs: PlanRuns, table: list[Line]) -> str:
-    task = plan_runs.plan.tasks[table[0].task]
-    columns: list[dict[str, str]] = []
-    for metric in task.also:
-        by_arm = {
-            line.arm: {
-                seed: task.scale * plan_runs.value(result, 'test', metric) for seed, result in line.results.items()
-            }
-            for line in table
-        }
-        cells = {}
-        for line in table:
-            change = paired(by_arm[line.arm], by_arm[line.against]) if line.against in by_arm else None
-            half = f' ± {number(change.half)}' if change and math.isfinite(change.half) else ''
-            cells[line.arm] = number(summary(by_arm[line.arm]).mean)
-            cells[line.arm] += f' ({number(change.mean, signed=True)}{half})' if change else ''
-        columns.append(cells)
-    return grid(['arm', *task.also], [[line.arm, *(cells[line.arm] for cells in columns)] for line in table])
+def comparison_table(lines: Sequence[Line], of: Callable[[Result], float]) -> str:
+    """Another number of the same runs: mean, difference, interval, and in how many seeds it is lower."""
+    values = {line.arm: {seed: of(result) for seed, result in line.results.items()} for line in lines}
+    rows = []
+    for line in lines:
+        change, lower = difference_of(values, line), ''
+        if change and line.against:
+            own, control = values[line.arm], values[line.against]
+            lower = f'{sum(own[seed] < control[seed] for seed in own if seed in control)} of {change.n}'
+        cells = [number(change.mean, True) if change else '', interval(change), lower]
+        rows.append([line.arm, number(summary(values[line.arm]).mean), *cells])
+    return grid(['arm', 'mean', 'difference', '95 % CI', 'lower in'], rows)
 
 
-def training_loss(result: dict[str, Any]) -> float:
+def difference_of(values: dict[str, dict[int, float]], line: Line) -> Estimate | None:
+    """The paired difference of an arm to the one that it is compared with, if that is among the values."""
+    return paired(values[line.arm], values[line.against]) if line.against in values else None
+
+
+def interval(change: Estimate | None) -> str:
+    """The 95 % confidence interval as text."""
+    if change is None or not math.isfinite(change.half):
+        return '' if change is None else 'needs two seeds'
+    return f'{number(change.interval[0], True)} to {number(change.interval[1], True)}'
+
+
+def training_loss(result: Result) -> float:
     """Mean training loss of the last tenth of a run's steps; NaN if its log has none.
 
     It spreads far less over seeds than a score does, so it shows smaller differences.
@@ -178,22 +162,6 @@ def training_loss(result: dict[str, Any]) -> float:
     points = [(point['step'], point['loss']) for point in result.get('curve', []) if 'loss' in point]
     last = [loss for step, loss in points if step > 0.9 * points[-1][0]]
     return statistics.fmean(last) if last else math.nan
-
-
-def _losses(table: list[Line]) -> str:
-    losses = {line.arm: {seed: training_loss(result) for seed, result in line.results.items()} for line in table}
-    rows = []
-    for line in table:
-        own, control = losses[line.arm], losses.get(line.against or '')
-        change = paired(own, control) if control else None
-        row = [line.arm, number(summary(own).mean), '', '', '']
-        if change is not None and control is not None:
-            low, high = change.interval
-            below = sum(own[seed] < control[seed] for seed in own if seed in control)
-            interval = f'{number(low, True)} to {number(high, True)}' if math.isfinite(low) else ''
-            row[2:] = [number(change.mean, signed=True), interval, f'{below} of {change.n}']
-        rows.append(row)
-    return grid(['arm', 'training loss', 'difference', '95 % CI', 'below in'], rows)
 
 
 def costs(line: Line) -> list[str]:

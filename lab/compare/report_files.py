@@ -1,4 +1,4 @@
-"""The files of a comparison's report: Markdown, tables as CSV, and the figure."""
+"""The files of a comparison's report: the tables in Markdown, and every run as CSV."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from refconv_mm.files.writing import write_text, write_whole
+
 from .plan_runs import PlanRuns
-from .report import Line, costs, markdown, report_lines, training_loss
+from .report import markdown, report_lines, training_loss
 
 
 def write_report(plan_runs: PlanRuns, command: str) -> list[Path]:
-    """Writes `report.md`, `report.csv`, `runs.csv` and `report.png` into the plan's folder.
+    """Writes `report.md` and `runs.csv` into the plan's folder.
 
     Args:
         command: the command line that the report shows.
@@ -26,13 +27,9 @@ def write_report(plan_runs: PlanRuns, command: str) -> list[Path]:
     found = report_lines(plan_runs)
     if not found:
         return []
-    from .figure import draw  # imports matplotlib, which takes a second
-
     text, folder = markdown(plan_runs, found, command), plan_runs.out_dir
     write_text(folder / 'report.md', text)
-    files = [folder / 'report.md', write_csv(folder / 'report.csv', table_rows(found))]
-    files.append(write_csv(folder / 'runs.csv', runs_rows(plan_runs)))
-    return [*files, draw(plan_runs.plan, found, folder / 'report.png')]
+    return [folder / 'report.md', write_csv(folder / 'runs.csv', runs_rows(plan_runs))]
 
 
 def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
@@ -47,23 +44,8 @@ def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
         row |= {f'{split}/{name}': value for split, m in result['metrics'].items() for name, value in m.items()}
         row |= dict(train_loss=training_loss(result))
         row |= {key: result.get(key, '') for key in ('max_norm', 'grad_norm', 'clipped')}
-        row |= dict(order=result.get('data', {}).get('order', ''), folder=str(plan_runs.prepare(run).folder))
-        rows.append(row)
-    return rows
-
-
-def table_rows(found: dict[str, list[Line]]) -> list[dict[str, Any]]:
-    """The lines of the report, one a row."""
-    rows = []
-    for line in (line for table in found.values() for line in table):
-        row = dict(task=line.task, arm=line.arm, point=dict(line.point), n=line.summary.n, mean=line.summary.mean)
-        row |= dict(sd=line.summary.sd, against=line.against or '')
-        if line.difference is not None:
-            low, high = line.difference.interval
-            row |= dict(difference=line.difference.mean, sd_of_differences=line.difference.sd, low=low, high=high)
-            row |= dict(pairs=line.difference.n)
-        steps, seconds, trainable = costs(line)
-        rows.append(row | dict(steps=steps, seconds=seconds, trainable=trainable.replace(',', '')))
+        row |= dict(order=result.get('data', {}).get('order', ''), commit=result['identity']['commit'])
+        rows.append(row | dict(folder=str(plan_runs.prepare(run).folder)))
     return rows
 
 

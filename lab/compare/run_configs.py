@@ -14,12 +14,13 @@ from mmengine.runner import Runner
 from refconv_mm.commands.arguments import merge_options, open_config
 from refconv_mm.layers.options import KINDS
 from refconv_mm.openmmlab.config import is_refocused_config
+
 from .plan import Arm, Budget, Plan, Point, Task, find_file
 from .speed import set_speed
 
 # The seeds of later rounds are this far apart, so that no round uses the seed of another run.
 ROUND = 1_000_000
-# What `refocus=dict()` in a plan means: the paper's speed and layers, since a plan replicates the paper.
+# The options of `refocus=dict()` in a plan: the paper's speed and layers, since a plan replicates the paper.
 PAPER = dict(gain=None, kinds=list(KINDS))
 # Settings that a runner takes even if the config does not have them.
 _RUNNER = set(Runner.__init__.__annotations__) | {'param_scheduler', 'custom_imports', 'find_unused_parameters'}

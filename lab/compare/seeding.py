@@ -29,7 +29,7 @@ class Numbered(int):
 
 
 @DATA_SAMPLERS.register_module()
-class NumberedSampler:
+class LabNumberedSampler:
     """Numbers the indices that another sampler yields.
 
     Args:
@@ -58,7 +58,7 @@ class NumberedSampler:
 
 
 @DATASETS.register_module()
-class SeededDataset:
+class LabSeededDataset:
     """A data set that seeds the augmentation of each sample by the sample's place in the run.
 
     Args:
@@ -86,5 +86,5 @@ class SeededDataset:
 def seed_data(cfg: Config, seed: int) -> None:
     """Makes the training data of a config depend on a seed only, in place."""
     loader = cfg.train_dataloader
-    loader.dataset = dict(type='SeededDataset', dataset=loader.dataset, seed=seed)
-    loader.sampler = dict(type='NumberedSampler', sampler=loader.sampler)
+    loader.dataset = dict(type='LabSeededDataset', dataset=loader.dataset, seed=seed)
+    loader.sampler = dict(type='LabNumberedSampler', sampler=loader.sampler)

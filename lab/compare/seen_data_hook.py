@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -16,7 +15,6 @@ KEY = 'seen_data'
 _NAMES = ('img_path', 'img_id', 'sample_idx')
 
 
-@HOOKS.register_module()
 class SeenDataHook(Hook):
     """Hashes the names of the samples and the augmented inputs of every step.
 

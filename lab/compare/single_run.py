@@ -1,11 +1,10 @@
 """One run, in a process of its own: trains or continues to train, fuses, tests, and writes the result.
 
-python OUT_DIR/code/<hash>/run.py RUN_DIR    # with the package as it was when the plan was started
+python -m lab.compare.single_run RUN_DIR
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 import platform
 import sys
@@ -18,21 +17,22 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from refconv_mm.openmmlab import compat
 from refconv_mm.checkpoints.fusing import as_plain, read_checkpoint, write_checkpoint
-from refconv_mm.openmmlab.config import plain_config, without_run
-from refconv_mm.running.curves import read_curve
 from refconv_mm.files.errors import BusyError, DivergedError
+from refconv_mm.files.lock import only_one
 from refconv_mm.files.writing import read_json, write_json, write_text
 from refconv_mm.hooks import FiniteHook, SeededStepsHook, StartHook
-from .seen_data_hook import SeenDataHook, seen_data
-from refconv_mm.files.lock import only_one
-from refconv_mm.running.settings import latest_checkpoint, set_init, set_resume
+from refconv_mm.openmmlab import compat
+from refconv_mm.openmmlab.config import plain_config, without_run
+from refconv_mm.running.curves import read_curve
 from refconv_mm.running.runner import build_runner, check_start, name_run, runner_for_checkpoint
+from refconv_mm.running.settings import latest_checkpoint, set_init, set_resume
 from refconv_mm.surgery import trainable
-from .identity import changed_parts, code_hash, run_identity, weights_hash
+
+from .identity import run_identity, weights_hash
 from .seeding import seed_data
-from .steps_hook import SECONDS, StepsHook
+from .seen_data_hook import SeenDataHook, seen_data
+from .training_time_hook import SECONDS, TrainingTimeHook
 
 BUSY = 75  # exit code: another process does this run
 
@@ -41,14 +41,14 @@ def complete_run(folder: Path) -> None:
     """Does the missing part of a run and writes `fused.pth`, `fused.py` and, at the end, `result.json`.
 
     Raises:
-        ValueError: code, config, start or versions changed since the run was planned.
+        ValueError: commit, config, start or versions changed since the run was planned.
     """
     record = read_json(folder / 'run.json')
     # mmengine writes the config into every checkpoint; formatting it would take most of a second each time.
     cfg = Config.fromfile(folder / 'config.py', format_python_code=False)
     begin, start = time.monotonic(), record['start']
-    now = run_identity(cfg, start, code_hash())
-    if changed := changed_parts(record['identity'], now):
+    now, planned = run_identity(cfg, start), record['identity']
+    if changed := [part for part in now if now[part] != planned[part]]:
         raise ValueError(f'{folder}: changed since the run was planned: {", ".join(changed)}; start the plan again')
     result = read_json(folder / 'result.json')  # exists if the run was tested on the other split
     if result is None:
@@ -62,7 +62,7 @@ def complete_run(folder: Path) -> None:
     machine |= dict(time=time.strftime('%Y-%m-%d %H:%M'))
     result['total_seconds'] = result.get('total_seconds', 0.0) + time.monotonic() - begin
     write_json(folder / 'result.json', {**result, **record, **machine})
-    for path in [*folder.glob('train/*.pth'), folder / 'train/last_checkpoint', folder / 'progress.json']:
+    for path in [*folder.glob('train/*.pth'), folder / 'train/last_checkpoint']:
         path.unlink(missing_ok=True)
 
 
@@ -102,7 +102,7 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     runner.register_hook(FiniteHook())
     runner.register_hook(SeenDataHook())
     runner.register_hook(SeededStepsHook())
-    runner.register_hook(StepsHook(folder))
+    runner.register_hook(TrainingTimeHook())
     runner.train()
     return dict(
         diverged='',
@@ -144,23 +144,16 @@ def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
     if own and split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     name_run(cfg, 'test')
-    runner, what = runner_for_checkpoint(cfg, str(folder / 'fused.pth'))
+    runner, content = runner_for_checkpoint(cfg, str(folder / 'fused.pth'))
     metrics = runner.test()
-    print(f'{split}: {what}: {metrics}', flush=True)
+    print(f'{split}: {content}: {metrics}', flush=True)
     return {split: metrics} if own else dict(val=metrics, test=metrics)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', type=Path)
-    folder = parser.parse_args().folder
+if __name__ == '__main__':
     try:
-        with only_one(folder):
-            complete_run(folder)
+        with only_one(Path(sys.argv[1])):
+            complete_run(Path(sys.argv[1]))
     except BusyError as error:
         print(error, file=sys.stderr)
         sys.exit(BUSY)
-
-
-if __name__ == '__main__':
-    main()

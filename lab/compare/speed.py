@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import build_model, read_checkpoint
-from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.layers.transformation import gain_scale
+from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.surgery import named_refconvs
 
 

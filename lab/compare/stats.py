@@ -11,61 +11,38 @@ from scipy import stats
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One arm's scores.
+class Estimate:
+    """The mean of scores, or of differences, over seeds.
 
     Attributes:
         n: number of seeds.
-        mean, sd: over the seeds; the standard deviation is that of a sample (n - 1), NaN for one seed.
+        mean, sd: the standard deviation is that of a sample (n - 1), NaN for one seed.
     """
 
     n: int
     mean: float
     sd: float
 
-
-@dataclass(frozen=True)
-class Difference:
-    """Arm minus control, seed by seed.
-
-    Attributes:
-        n: number of common seeds.
-        mean, sd: of the differences.
-        half: half the width of the 95 % confidence interval of the mean (Student's t); NaN for one seed.
-    """
-
-    n: int
-    mean: float
-    sd: float
-    half: float
+    @property
+    def half(self) -> float:
+        """Half the width of the 95 % confidence interval of the mean (Student's t); NaN for one seed."""
+        return math.nan if self.n < 2 else float(stats.t.ppf(0.975, self.n - 1)) * self.sd / math.sqrt(self.n)
 
     @property
     def interval(self) -> tuple[float, float]:
         return self.mean - self.half, self.mean + self.half
 
 
-def summary(scores: Mapping[int, float]) -> Summary:
+def summary(scores: Mapping[int, float]) -> Estimate:
     """Mean and standard deviation of scores by seed."""
     values = list(scores.values())
-    return Summary(len(values), _mean(values), _sd(values))
-
-
-def paired(scores: Mapping[int, float], control: Mapping[int, float], level: float = 0.95) -> Difference | None:
-    """The paired difference over the common seeds; None if there are none."""
-    values = [scores[seed] - control[seed] for seed in scores if seed in control]
-    if not values:
-        return None
-    n, sd = len(values), _sd(values)
-    half = math.nan if n < 2 else float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / math.sqrt(n)
-    return Difference(n, _mean(values), sd, half)
-
-
-def _mean(values: list[float]) -> float:
-    return statistics.fmean(values) if values else math.nan
-
-
-def _sd(values: list[float]) -> float:
-    if len(values) < 2:
-        return math.nan
     # `statistics.stdev` raises on NaN, which is the score of a diverged run.
-    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+    known = len(values) > 1 and all(map(math.isfinite, values))
+    mean = statistics.fmean(values) if values else math.nan
+    return Estimate(len(values), mean, statistics.stdev(values) if known else math.nan)
+
+
+def paired(scores: Mapping[int, float], control: Mapping[int, float]) -> Estimate | None:
+    """The paired difference, arm minus control, over the common seeds; None if there are none."""
+    common = {seed: scores[seed] - control[seed] for seed in scores if seed in control}
+    return summary(common) if common else None

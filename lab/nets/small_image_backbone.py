@@ -10,7 +10,7 @@ from torch import nn
 from refconv_mm.openmmlab.models import build_in_scope
 
 
-@MODELS.register_module(name='SmallImageBackbone')
+@MODELS.register_module(name='LabSmallImageBackbone')
 def build_small_image_backbone(
     backbone: dict,
     stride1: Sequence[str] = (),
@@ -33,7 +33,7 @@ def build_small_image_backbone(
     for name in [*stride1, *without]:
         if name not in modules or (name in stride1 and not isinstance(modules[name], nn.Conv2d)):
             raise ValueError(
-                f'SmallImageBackbone: {type(model).__name__} has no {"convolution" if name in stride1 else "layer"} '
+                f'LabSmallImageBackbone: {type(model).__name__} has no {"convolution" if name in stride1 else "layer"} '
                 f'{name!r}; it has, for instance: {", ".join(list(modules)[1:6])}'
             )
     for name in stride1:

@@ -36,7 +36,7 @@ class _Block(BaseModule):
 
 
 @MODELS.register_module()
-class SmallMobileNet(BaseModule):
+class LabSmallMobileNet(BaseModule):
     """A MobileNetV2 for 32x32 images: a stem of stride 2, inverted residuals at 16x16, 8x8 and 4x4, a pointwise head.
 
     Args:
@@ -77,7 +77,7 @@ class SmallMobileNet(BaseModule):
 
 
 @TRANSFORMS.register_module()
-class LoadImageOnce(LoadImageFromFile):
+class LabLoadImageOnce(LoadImageFromFile):
     """mmcv's LoadImageFromFile, which keeps each decoded image in memory: for small images and many epochs."""
 
     def transform(self, results: dict) -> dict | None:
@@ -92,7 +92,7 @@ class LoadImageOnce(LoadImageFromFile):
         return results
 
 
-@DATASETS.register_module(name='EveryFifth')
+@DATASETS.register_module(name='LabEveryFifth')
 def build_every_fifth(dataset: dict, held_out: bool) -> BaseDataset:
     """Every fifth image of a data set, or the other four fifths.
 

@@ -15,13 +15,13 @@ tasks = {
     ),
 }
 own, hooks, rate = dict(refocus=dict()), 'custom_hooks', 'optim_wrapper.optimizer.lr'
-backbone = dict(type='SmallMobileNet')
+backbone = dict(type='LabSmallMobileNet')
 depthwise = 'layers.*.conv.1'
 
 
-def other_metric(metric, **options):
+def other_matrix(matrix, **options):
     """An arm with another matrix in the place of the Gram matrix."""
-    return {'refocus': options, hooks: [dict(type='OtherMetricHook', metric=metric)]}
+    return {'refocus': options, hooks: [dict(type='LabOtherMatrixHook', matrix=matrix)]}
 
 
 def with_attention(kind, **options):
@@ -29,9 +29,9 @@ def with_attention(kind, **options):
     module = dict(type=kind, **options)
     modules = ['refconv_mm', 'lab.nets.small_images', 'lab.compare.other_methods']
     return {
-        'custom_imports.imports': modules,  # so that `python -m lab analyse cost` builds the run's config
+        'custom_imports.imports': modules,  # so that the run's config builds by itself
         'model.backbone': dict(
-            _delete_=True, type='AttentionBackbone', backbone=backbone, attention=module, after=depthwise
+            _delete_=True, type='LabAttentionBackbone', backbone=backbone, attention=module, after=depthwise
         ),
     }
 
@@ -43,11 +43,11 @@ arms = {
     'speed': dict(speed='refocused'),
     'gain1': dict(refocus=dict(gain=1.0)),
     'gain10': dict(refocus=dict(gain=10.0)),
-    'turned': other_metric('turned'),
-    'l2sp': other_metric('identity', gain=1.0),
-    'acnet': other_metric('acnet', gain=1.0),
-    'repvgg': other_metric('repvgg', gain=1.0),
-    'following': {'refocus': dict(gain=1.0), hooks: [dict(type='FollowingBasisHook', interval=312)]},
+    'turned': other_matrix('rotated'),
+    'l2sp': other_matrix('identity', gain=1.0),
+    'acnet': other_matrix('acnet', gain=1.0),
+    'repvgg': other_matrix('repvgg', gain=1.0),
+    'following': {'refocus': dict(gain=1.0), hooks: [dict(type='LabFollowingBasisHook', interval=312)]},
     # What the paper compares with; these cost time at inference.
     'se': with_attention('mmpretrain.models.utils.SELayer', ratio=4),
     'cbam': with_attention('timm.layers.cbam.CbamModule', rd_ratio=0.25),

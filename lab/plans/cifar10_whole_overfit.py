@@ -9,15 +9,15 @@ images = dict(
     data_root='data/cifar10_full/',
     data_prefix='train',
     with_label=True,
-    pipeline=[dict(type='LoadImageOnce'), dict(type='PackInputs')],
+    pipeline=[dict(type='LabLoadImageOnce'), dict(type='PackInputs')],
 )
-four_fifths = dict(_delete_=True, type='EveryFifth', held_out=False, dataset=images)
+four_fifths = dict(_delete_=True, type='LabEveryFifth', held_out=False, dataset=images)
 tasks = {
     'few_images': dict(
         config=config,
         metric='accuracy/top1',
         baseline=dict(config=config, seed=None, budget=schedule),
-        options={'train_dataloader.dataset': dict(type='EveryFifth', held_out=True, dataset=four_fifths)},
+        options={'train_dataloader.dataset': dict(type='LabEveryFifth', held_out=True, dataset=four_fifths)},
         budget=schedule,
     ),
 }

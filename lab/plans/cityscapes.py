@@ -3,7 +3,7 @@
 # Segmentation: DeepLabV3+ MobileNetV2-d8 on Cityscapes. Whole schedules: a baseline a seed, trained to its end from
 # ImageNet weights as configs/cityscapes does, then every arm for the same schedule again from the same learning rate.
 # The test labels are not public, so val/ is reported on and nothing is tuned; to tune, hold some cities of train/ back.
-# Not run by us; docs/compare.md estimates the time.
+# Not run by us; lab/compare.md estimates the time.
 config = '../../configs/cityscapes/deeplabv3plus_mobilenetv2-d8_cityscapes-512x1024.py'
 tasks = dict(
     cityscapes=dict(

@@ -2,7 +2,7 @@
 #
 # Classification: MobileNetV2 on ImageNet (the other nets likewise, with their own configs). Whole schedules: every arm
 # trains 105 epochs from lr 0.1, from mmpretrain's published checkpoint, which trained to its end. val/ is reported on and
-# nothing is tuned. Not run by us; docs/compare.md estimates the time.
+# nothing is tuned. Not run by us; lab/compare.md estimates the time.
 checkpoint = 'data/weights/mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth'  # the line to edit
 
 tasks = dict(

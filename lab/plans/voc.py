@@ -3,7 +3,7 @@
 # Detection: SSDLite-MobileNetV2 on Pascal VOC 07+12. Whole schedules: a baseline a seed, trained to its end from ImageNet
 # weights as configs/voc does, then every arm for the same schedule again from the same learning rate. VOC2007's trainval
 # and test are the usual split; to tune, train on 2007's train.txt and 2012's trainval.txt and point val_dataloader at
-# 2007's val.txt. Not run by us; docs/compare.md estimates the time.
+# 2007's val.txt. Not run by us; lab/compare.md estimates the time.
 config = '../../configs/voc/ssdlite_mobilenetv2_voc0712.py'
 tasks = dict(
     voc=dict(

@@ -6,6 +6,7 @@ python lab/results/whole_schedules.py
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 from mmengine.config import Config
 
-from lab.compare.figure import BLUE, GREY, ORANGE
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the laboratory, which is not installed
 from lab.compare.plan import BASELINE, CONTROL
-from lab.compare.stats import Difference, paired, summary
+from lab.compare.stats import Estimate, paired, summary
 
+GREY, BLUE, ORANGE = '#888888', '#1b6ca8', '#d95f02'
 FOLDER = Path(__file__).parent
 PLANS = FOLDER.parent / 'plans'
 TASKS = {
@@ -42,8 +44,8 @@ class Row:
     task: str
     arm: str
     against: str
-    score: Difference
-    loss: Difference
+    score: Estimate
+    loss: Estimate
     each: list[float]
     below: int
 
@@ -123,7 +125,7 @@ def draw_arms(found: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def _forest(panel: plt.Axes, differences: list[Difference], labels: list[str]) -> None:
+def _forest(panel: plt.Axes, differences: list[Estimate], labels: list[str]) -> None:
     for row, difference in enumerate(differences):
         excludes_zero = abs(difference.mean) > difference.half  # never with one seed, whose half is NaN
         colour = ORANGE if excludes_zero else BLUE
@@ -136,7 +138,7 @@ def _forest(panel: plt.Axes, differences: list[Difference], labels: list[str]) -
     panel.xaxis.set_major_locator(MaxNLocator(6))
 
 
-def _text(difference: Difference, digits: int) -> str:
+def _text(difference: Estimate, digits: int) -> str:
     if difference.n == 1:
         return f'{difference.mean:+.{digits}f}'
     low, high = difference.interval

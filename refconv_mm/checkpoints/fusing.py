@@ -13,16 +13,16 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
 
+from ..files.errors import CheckpointError, FuseError
+from ..files.reading import read_file, write_checkpoint
+from ..files.writing import check_free, write_text
 from ..openmmlab import compat
 from ..openmmlab.config import is_refocused_config, plain_config, without_run
-from ..files.errors import CheckpointError, FuseError
-from ..files.writing import check_free, write_text
 from ..openmmlab.models import build_model, load_whole
-from ..files.reading import read_file, write_checkpoint
-from .states import is_refocused_state, without_wrapper
 from ..surgery import Report, fuse
-from .verify import Comparison, compare_folded, compare_models, example_input
 from ..version import __version__
+from .states import is_refocused_state, without_wrapper
+from .verify import Comparison, compare_folded, compare_models, example_input
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:

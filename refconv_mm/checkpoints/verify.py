@@ -12,8 +12,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..files.errors import FuseError
-from ..openmmlab.image_size import tested_size
 from ..layers import RefConv2d
+from ..openmmlab.image_size import tested_size
 from ..surgery import named_refconvs
 
 # Relative to the largest magnitude of the refocused output. Both models compute in float32 with kernels that differ

@@ -10,119 +10,104 @@ import argparse
 import importlib
 import shlex
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
 
-from ..files.errors import chain
+from ..files import errors
+from ..files.unpickling import unpickling_problem
 from ..openmmlab import prepare
 from ..version import __version__
-from .explain import explain
 
-# name: (module in this package, what the command does)
 COMMANDS = {
-    'new': ('new', 'write configs for a folder of data'),
-    'train': ('train', 'train a config, refocused or plain'),
-    'test': ('test', 'test a refocused, fused or plain checkpoint, or an ONNX model'),
-    'predict': ('predict', 'draw and list predictions for images'),
-    'fuse': ('fuse', 'write a refocused checkpoint as a plain one'),
-    'export': ('export', 'write a checkpoint as an ONNX model'),
-    'check-data': ('check_data', 'list the faults in the data sets of a config'),
+    'new': 'write configs for a folder of data',
+    'train': 'train a config, refocused or plain',
+    'test': 'test a refocused, fused or plain checkpoint, or an ONNX model',
+    'predict': 'draw and list predictions for images',
+    'fuse': 'write a refocused checkpoint as a plain one',
+    'export': 'write a checkpoint as an ONNX model',
+    'check-data': 'list the faults in the data sets of a config',
 }
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs `refconv COMMAND ...` and exits.
-
-    Args:
-        argv: the words after `refconv`; by default those of the command line.
-    """
+    """Runs `refconv COMMAND ...` and exits; without a command it prints its help."""
     words = sys.argv[1:] if argv is None else list(argv)
-    chosen = next((word for word in words if not word.startswith('-')), None)
-    parser = argparse.ArgumentParser(prog='refconv', description='RefConv for OpenMMLab.')
+    if words and words[0] in COMMANDS:
+        run_tool(words[0], None, f'refconv {words[0]}', words[1:])
+    described = '\n'.join(f'  {name:<12}{text}' for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog='refconv', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f'RefConv for OpenMMLab.\n\ncommands (refconv COMMAND --help explains one):\n{described}',
+    )  # fmt: skip
     parser.add_argument('--version', action='version', version=f'refconv_mm {__version__}')
-    subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    module = None
-    with quiet_interrupt(parser.prog):
-        for name, (_, text) in COMMANDS.items():
-            if name == chosen:
-                module = command_module(name)
-                add_command(subparsers.add_parser(name, help=text), module, module.__doc__)
-            else:
-                subparsers.add_parser(name, help=text, add_help=False)
-        args = parser.parse_args(words)
-        assert module is not None
-        args.command_line = shlex.join(['refconv', *words])
-        run_and_exit(module, args, f'refconv {args.command}')
+    parser.add_argument('command', metavar='COMMAND', choices=COMMANDS)
+    parser.parse_args(words or ['--help'])
+    parser.error('the options of a command stand behind it')
 
 
-def run_tool(command: str | ModuleType, description: str | None, prog: str | None = None) -> NoReturn:
-    """Runs a command from a file in tools/ and exits.
+def run_tool(
+    command: str | ModuleType, description: str | None, prog: str | None = None, argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Runs a command and exits.
 
     Args:
         command: its name, or a module like those of the commands.
-        description: the text that `--help` prints first.
-        prog: the words before the arguments; by default those of the file.
+        description: the text that `--help` prints first; by default the module's.
+        prog: the words before the arguments; by default those of the file that runs.
     """
-    parser = argparse.ArgumentParser(prog=prog)
-    with quiet_interrupt(parser.prog):
-        module = command_module(command) if isinstance(command, str) else command
-        add_command(parser, module, description)
-        args = parser.parse_args()
-        words = prog.split() if prog else ['python', f'tools/{Path(sys.argv[0]).name}']
-        args.command_line = shlex.join([*words, *sys.argv[1:]])
-        run_and_exit(module, args, parser.prog)
-
-
-@contextmanager
-def quiet_interrupt(prog: str) -> Iterator[None]:
-    """Ends the process with one line after Ctrl-C: while a command is imported, and while it ends."""
+    parser = argparse.ArgumentParser(prog=prog, formatter_class=argparse.RawDescriptionHelpFormatter)
     try:
-        yield
-    except KeyboardInterrupt:
-        print(f'{prog}: interrupted', file=sys.stderr)
+        name = isinstance(command, str) and f'.{command.replace("-", "_")}'
+        module = importlib.import_module(name, __name__) if name else command
+        parser.description = description or module.__doc__
+        module.add_arguments(parser)
+        words = sys.argv[1:] if argv is None else argv
+        args = parser.parse_args(words)
+        args.command_line = shlex.join([*(prog or f'python tools/{Path(sys.argv[0]).name}').split(), *words])
+        run_and_exit(module, args, parser.prog)
+    except KeyboardInterrupt:  # while a command is imported, and while it ends
+        print(f'{parser.prog}: interrupted', file=sys.stderr)
         sys.exit(130)
 
 
-def command_module(name: str) -> ModuleType:
-    """The module of a command."""
-    return importlib.import_module(f'.{COMMANDS[name][0]}', __name__)
-
-
-def add_command(parser: argparse.ArgumentParser, module: ModuleType, description: str | None) -> None:
-    """Gives a parser the description and the arguments of a command."""
-    parser.description, parser.formatter_class = description, argparse.RawDescriptionHelpFormatter
-    module.add_arguments(parser)
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C; TorchScript, which second derivatives use, makes it a RuntimeError."""
-    return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, RuntimeError) and 'RuntimeError: KeyboardInterrupt:' in str(error)
-    )
-
-
 def run_and_exit(module: ModuleType, args: argparse.Namespace, prog: str) -> NoReturn:
-    """Runs a command and exits with its code.
-
-    The code is that of `run`: 1 where it found problems. It is 2 where the arguments or the input are wrong: the
-    error's message is printed without a traceback. It is 130 after Ctrl-C.
-    """
-    run: Callable[[argparse.Namespace], int | None] = module.run
-    # mmengine imports it; its users can do nothing about it.
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)
+    """Runs a command and exits: with the code of `run`, with 2 after a wrong input, with 130 after Ctrl-C."""
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated', UserWarning)  # of mmengine
     prepare()
     try:
-        sys.exit(run(args) or 0)
+        sys.exit(module.run(args) or 0)
     except (Exception, KeyboardInterrupt) as error:
-        if any(map(is_interrupt, chain(error))):  # torch.save raises another error after it
+        # torch.save raises another error after Ctrl-C; TorchScript, which second derivatives use, makes it its own.
+        chain = list(errors.chain(error))
+        if any(isinstance(one, KeyboardInterrupt) or 'RuntimeError: KeyboardInterrupt:' in str(one) for one in chain):
             message, code = module.interrupted(args) if hasattr(module, 'interrupted') else 'interrupted', 130
-        elif (text := explain(error)) is not None:
+        elif (text := message_for_users(error)) is not None:
             message, code = f'error: {text}', 2
         else:
             raise
     print(f'{prog}: {message}', file=sys.stderr)
     sys.exit(code)
+
+
+def message_for_users(error: BaseException) -> str | None:
+    """The message of an error of this package or of the system; None for others, whose traceback helps to find them."""
+    if isinstance(error, errors.DataError):  # with the traceback of a DataLoader's worker as its text
+        return str(error).rpartition('DataError: ')[2].strip()
+    if isinstance(error, UnpicklingError):
+        return f'a checkpoint {unpickling_problem(error)}'
+    if isinstance(error, OSError):
+        return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
+    return str(error) if any(map(is_ours, errors.chain(error))) else None
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether a statement of the package raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:]  # the innermost
+    raised = any(PACKAGE in Path(f.filename).resolve().parents and (f.line or '').startswith('raise ') for f in frames)
+    return raised or type(error).__module__ == errors.__name__

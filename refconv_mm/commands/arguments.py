@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from ..running.config_checks import check_keys
+
 
 def add_config(parser: ArgumentParser, help: str | None = None) -> None:
     """`CONFIG` and `--cfg-options`; :func:`open_config` reads both."""
@@ -34,18 +36,13 @@ def add_trust(parser: ArgumentParser) -> None:
 
 def add_ema(parser: ArgumentParser) -> None:
     """`--ema` and `--no-ema`; None if neither is given."""
-    parser.add_argument(
-        '--ema', action=BooleanOptionalAction, help='use the averaged weights (default: if the checkpoint has them)'
-    )
+    text = 'use the averaged weights (default: if the checkpoint has them)'
+    parser.add_argument('--ema', action=BooleanOptionalAction, help=text)
 
 
-def add_force(parser: ArgumentParser, what: str) -> None:
-    """`--force`.
-
-    Args:
-        what: the files that it overwrites.
-    """
-    parser.add_argument('--force', action='store_true', help=f'overwrite {what}')
+def add_force(parser: ArgumentParser, files: str) -> None:
+    """`--force`, which overwrites files."""
+    parser.add_argument('--force', action='store_true', help=f'overwrite {files}')
 
 
 def positive(text: str) -> int:
@@ -56,7 +53,7 @@ def positive(text: str) -> int:
 
 
 def add_shape(parser: ArgumentParser, help: str) -> None:
-    """`--shape H W`; :func:`shape_of` reads it."""
+    """`--shape H W`, which :func:`shape_of` reads."""
     parser.add_argument('--shape', nargs=2, type=positive, metavar=('H', 'W'), help=f'{help} (default: test size)')
 
 
@@ -66,52 +63,36 @@ def shape_of(args: Namespace) -> tuple[int, int] | None:
 
 
 def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """Reads a config and merges `--cfg-options` into it.
-
-    Raises:
-        FileNotFoundError: the config does not exist.
-        ValueError: the file is not a config, or an option cannot be merged into it.
-    """
+    """Reads a config and merges `--cfg-options` into it; raises what the two functions below raise."""
     cfg = read_config(path, 'config')
     merge_options(cfg, options or {}, '--cfg-options')
     return cfg
 
 
-def read_config(path: str | Path, what: str) -> Config:
-    """Reads a file in mmengine's language.
-
-    Args:
-        what: the kind of file, for error messages.
+def read_config(path: str | Path, kind: str) -> Config:
+    """Reads a file in mmengine's language; `kind` says in messages which.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: it is not such a file; the message has the error of Python or mmengine.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no {what} at {path}')
+        raise FileNotFoundError(f'no {kind} at {path}')
     try:
         return Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is code, which can end with any error
-        place = next(
-            (
-                f', line {f.lineno}'
-                for f in reversed(traceback.extract_tb(error.__traceback__))
-                if Path(f.filename).suffix == '.py' and f.name == '<module>' and f.filename == str(path)
-            ),
-            '',
-        )
-        raise ValueError(f'{path}{place} cannot be read as a {what}: {type(error).__name__}: {error}') from error
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f', line {f.lineno}' for f in reversed(frames) if f.filename == str(path)), '')
+        raise ValueError(f'{path}{line} cannot be read as a {kind}: {type(error).__name__}: {error}') from error
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], where: str) -> None:
-    """Merges options with dotted names into a config, in place.
-
-    Args:
-        where: the place that an error message names.
+    """Merges options with dotted names into a config, in place; `where` names their place in messages.
 
     Raises:
-        ValueError: an option cannot be merged.
+        ValueError: an option cannot be merged, or the config has no such key.
     """
+    check_keys(cfg, options, where)
     try:
         cfg.merge_from_dict(dict(options))
     except (TypeError, KeyError, AssertionError) as error:

@@ -1,30 +1,37 @@
 """Lists the faults in a config's data sets that would hurt a training. The exit code is 1 if there are any.
 
 refconv check-data CONFIG
-refconv check-data FOLDER   # of data in a known layout, before there is a config
+refconv check-data FOLDER   # the configs that `refconv new` would write for a folder of data
 """
 
+import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rich import print as rich_print
 
+from ..data.check import check_config, findings_table
+from ..data.new import write_configs
 from . import arguments
-from ..data.check import check_config, class_lines, findings_table, folder_config
+from .new import add_layout
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     arguments.add_config(parser, 'a config, or the folder of a data set (docs/data.md)')
-    parser.add_argument('--most', type=int, default=50, help='findings to print (default: 50)')
+    parser.add_argument('--most', type=int, default=3, help='files to print of each kind of finding (default: 3)')
+    add_layout(parser)
 
 
 def run(args: Namespace) -> int:
     """Checks; returns 1 if there are findings."""
-    is_folder = Path(args.config).is_dir()
-    cfg = folder_config(args.config) if is_folder else arguments.open_config(args.config, args.cfg_options)
-    for line in class_lines(cfg):
-        print(line)
-    findings, counts = check_config(cfg, progress=True)
-    rich_print(findings_table(findings, counts, args.most))
+    with tempfile.TemporaryDirectory() as folder:
+        path: str | Path = args.config
+        said: list[str] = []
+        if Path(path).is_dir():
+            written, said = write_configs(Path(path), Path(folder), None, True, args.layout, args.mask_values)
+            path = written[1]
+        findings, sets = check_config(arguments.open_config(path, args.cfg_options), progress=True)
+    print('\n'.join([*said[:1], *(loaded.describe() for loaded in sets), *said[1 + len(sets) :]]))
+    rich_print(findings_table(findings, args.most))
     return int(bool(findings))

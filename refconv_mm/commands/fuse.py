@@ -7,9 +7,9 @@ refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from . import arguments
 from ..checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from ..console import log_console
+from . import arguments
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Writes configs for a folder of data: a baseline, its control, a refocused config, and a plan that compares them.
+"""Writes configs for a folder of data: a baseline, its control and a refocused config.
 
 refconv new DATASET_DIR --out my_config
 refconv train my_config/baseline.py
@@ -7,27 +7,34 @@ refconv train my_config/baseline.py
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ..data.layouts import LAYOUTS
+from ..data.new import RATES, write_configs
 from . import arguments
-from ..data.new import SHIPPED, write_configs
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument(
-        'data',
-        metavar='DATASET_DIR',
-        help='as VOC, COCO, YOLO, Cityscapes, masks or class folders',
-    )
-    parser.add_argument('--task', choices=tuple(SHIPPED), help='(default: what the layout is for)')
+    parser.add_argument('data', metavar='DATASET_DIR', help='as VOC, COCO, YOLO, Cityscapes, masks or class folders')
     parser.add_argument('--out', required=True, metavar='DIR', help='where the configs go')
+    parser.add_argument('--task', choices=tuple(RATES), help='(default: what the layout is for)')
+    parser.add_argument('--size', type=arguments.positive, metavar='SIDE', help='of what the net gets')
+    add_layout(parser)
     arguments.add_force(parser, 'earlier configs')
+
+
+def add_layout(parser: ArgumentParser) -> None:
+    """`--layout` and `--mask-values`."""
+    parser.add_argument('--layout', choices=tuple(LAYOUTS), help='of the data, where several fit')
+    text = 'the numbers in label maps that mean class 0, 1, ...'
+    parser.add_argument('--mask-values', nargs='+', type=int, choices=range(256), metavar='N', help=text)
 
 
 def run(args: Namespace) -> None:
     """Looks at the data and writes."""
-    written, found = write_configs(Path(args.data), Path(args.out), args.task, args.force)
-    print(found)
+    written, said = write_configs(
+        Path(args.data), Path(args.out), args.task, args.force, args.layout, args.mask_values, args.size
+    )
+    print('\n'.join(said))
     for path in written:
         print(f'wrote {path}')
-    baseline = next(path for path in written if path.stem == 'baseline')
-    print(f'next: refconv check-data {baseline}; refconv train {baseline}; then the first lines of the other files')
+    print(f'next: refconv check-data {written[1]}; refconv train {written[1]}; then the first lines of the other files')

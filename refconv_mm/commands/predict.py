@@ -1,25 +1,31 @@
 """Predicts images: pictures with boxes, masks or labels, and predictions.json.
 
 refconv predict work_dirs/my_run/fused.py work_dirs/my_run/fused.pth photos/ --out-dir predicted
-refconv predict CONFIG model.onnx 'photos/**/*.jpg' one.png --out-dir predicted --threshold 0.5
+refconv predict CONFIG CHECKPOINT 'photos/**/*.jpg' one.png --out-dir predicted --threshold 0.5
 """
 
+import glob
+import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from . import arguments
+import mmcv
+import numpy as np
+
 from ..console import progress_display
-from ..files.errors import CheckpointError
-from ..files.writing import check_free, write_json
-from ..deploy.predict import Predictor, find_images, write_picture
+from ..data.images import IMAGES, images_in, why_unreadable
+from ..deploy.predict import Predictor
+from ..files.writing import check_free, write_json, write_whole
+from . import arguments
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     arguments.add_config(parser, "a config with the checkpoint's model and a test pipeline")
-    parser.add_argument('checkpoint', help='refocused, fused or plain, or an ONNX model of refconv export')
-    parser.add_argument('images', nargs='+', help='images, folders or globs')
-    parser.add_argument('--out-dir', required=True, help='where pictures and predictions.json go')
+    parser.add_argument('checkpoint', help='refocused, fused or plain')
+    parser.add_argument('images', nargs='+', help='images, folders (all images below) or globs')
+    parser.add_argument('--out-dir', required=True, help='where pictures, masks and predictions.json go')
     parser.add_argument('--threshold', type=float, help='lowest score of a box (default: 0.3)')
     arguments.add_ema(parser)
     arguments.add_force(parser, 'what an earlier call wrote into --out-dir')
@@ -35,19 +41,45 @@ def run(args: Namespace) -> int:
     results, faults = [], []
     with progress_display() as progress:
         for image, place in progress.track(images.items(), description='predicting'):
-            try:
-                picture, result, pixels = predictor(str(image))
-            except CheckpointError as error:
-                faults.append(str(error))
+            if reason := why_unreadable(image):
+                faults.append(f'{image}: {reason}')
                 continue
-            write_picture(out_dir / 'pictures' / place, picture)
-            if pixels is not None:
-                result['mask'] = str(Path('masks') / place) + '.png'
-                write_picture(out_dir / result['mask'], pixels)
-            results.append(dict(image=str(image), picture=str(Path('pictures') / place), **result))
-    facts = dict(model=args.checkpoint, what=predictor.what, classes=predictor.classes, threshold=predictor.threshold)
+            picture, result, mask = predictor(str(image))
+            result = dict(image=str(image), picture=f'pictures/{place}', **result)
+            write_image(out_dir / result['picture'], picture[..., ::-1])
+            if mask is not None:
+                result['mask'] = f'masks/{place}.png'
+                write_image(out_dir / result['mask'], mask[..., ::-1] if mask.ndim == 3 else mask)
+            results.append(result)
+    about, classes = predictor.description, predictor.classes
+    facts = dict(model=args.checkpoint, description=about, classes=classes, threshold=predictor.threshold)
     write_json(out_dir / 'predictions.json', dict(facts, images=results, faults=faults))
-    print(f'{args.checkpoint}: {predictor.what}\n{len(results)} images; wrote {out_dir}/pictures and predictions.json')
+    print(f'{args.checkpoint}: {about}\n{len(results)} images; wrote {out_dir}/pictures and predictions.json')
     for fault in faults:
         print(f'left out: {fault}')
     return int(bool(faults))
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Writes BGR pixels or a mask, completely or not at all, and makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda temporary: mmcv.imwrite(pixels, temporary))
+
+
+def find_images(patterns: Sequence[str], out_dir: Path) -> dict[Path, Path]:
+    """The images of files, folders (all below) and globs, each with its place below the folder that all have in common.
+
+    Raises:
+        FileNotFoundError: a pattern names no image outside `out_dir`, where pictures of an earlier call can lie.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        paths = [Path(p) for p in ([pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True)))]
+        files = [file for path in paths for file in (images_in(path, deep=True) if path.is_dir() else [path])]
+        images = [f.resolve() for f in files if f.suffix.lower() in IMAGES]
+        images = [image for image in images if not image.is_relative_to(out_dir.resolve())]
+        if not images:
+            raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(IMAGES)})')
+        found.update(dict.fromkeys(images))
+    common = os.path.commonpath([image.parent for image in found])
+    return {image: image.relative_to(common) for image in found}

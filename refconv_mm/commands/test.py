@@ -1,7 +1,6 @@
 """Tests a refocused, fused or plain checkpoint; a refocused one is fused in memory first.
 
 refconv test work_dirs/my_run/fused.py work_dirs/my_run/fused.pth
-refconv test work_dirs/my_run/fused.py model.onnx   # a model of `refconv export`, under onnxruntime
 """
 
 from argparse import ArgumentParser, Namespace
@@ -13,11 +12,9 @@ from mmengine.dist import is_main_process
 from rich import print as rich_print
 from rich.table import Table
 
-from . import arguments
-from ..running.class_scores import ClassScores
 from ..files.writing import write_json
-from ..deploy.onnx_runner import runner_for_test
-from ..running.runner import leave_process_group
+from ..running.runner import leave_process_group, runner_for_checkpoint
+from . import arguments
 from .run_arguments import add_run_arguments, open_run_config
 
 
@@ -33,12 +30,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Tests and prints the metrics."""
     cfg = open_run_config(args)
-    runner, what = runner_for_test(cfg, args.checkpoint, args.ema, args.trust, quiet=True)
-    scores = ClassScores.of(runner.logger, runner.test_loop.dataloader.dataset)
+    runner, what = runner_for_checkpoint(cfg, args.checkpoint, args.ema, args.trust, quiet=True)
     metrics = runner.test()
     if is_main_process():
         print(f'{args.checkpoint}: {what}')
-        rich_print(metrics_table({**metrics, **scores.take()}))
+        rich_print(metrics_table(metrics))
         if args.out:
             write_json(Path(args.out), metrics)
     leave_process_group()

@@ -11,12 +11,13 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from . import arguments
-from ..running import settings as run_settings
-from ..running import runner as runners
-from ..hooks import SeededStepsHook, add_guards
 from ..files.lock import only_one
+from ..hooks import SeededStepsHook, add_guards
+from ..running import runner as runners
+from ..running import settings
+from ..running.config_checks import check_complete
 from ..version import __version__
+from . import arguments
 from .run_arguments import add_run_arguments, is_first_process, open_run_config
 
 
@@ -35,27 +36,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Trains."""
+    """Trains. A run that its settings refuse leaves no work dir behind."""
     cfg = open_run_config(args)
-    run_settings.check_complete(cfg)
-    with only_one(Path(cfg.work_dir)) if is_first_process(args) else nullcontext():
-        train(args, cfg)
-
-
-def train(args: Namespace, cfg: Config) -> None:
-    """Trains in a work dir that no other run uses."""
+    check_complete(cfg)
     if args.amp:
-        run_settings.set_amp(cfg)
+        settings.set_amp(cfg)
     if args.auto_scale_lr:
-        run_settings.set_auto_scale_lr(cfg)
+        settings.set_auto_scale_lr(cfg)
     start = 'starts as the config says'
     if args.resume:
-        start = run_settings.set_resume(cfg, args.resume, args.init, args.trust)
+        start = settings.set_resume(cfg, args.resume, args.init, args.trust)
     elif args.init:
-        start = run_settings.set_init(cfg, args.init, args.trust)
+        start = settings.set_init(cfg, args.init, args.trust)
+    with only_one(Path(cfg.work_dir)) if is_first_process(args) else nullcontext():
+        train(cfg, start, None if cfg.get('resume') else args.init, args.trust)
+
+
+def train(cfg: Config, start: str, init: str | None, trust: bool) -> None:
+    """Trains in a work dir that no other run uses."""
     runner = runners.build_runner(cfg, quiet=True)
-    if cfg.get('load_from') and not cfg.get('resume') and args.init:
-        start += '; ' + runners.check_start(runner.model, args.init, args.trust)
+    if init:
+        start += '; ' + runners.check_start(runner.model, init, trust)
     add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
     runner.register_hook(SeededStepsHook())

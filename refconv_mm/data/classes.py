@@ -1,94 +1,16 @@
-"""The classes that a config names, and those that its data has."""
+"""The classes that a config names, compared with those of its data."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from collections.abc import Iterable
 
-from mmengine.registry import DATASETS
+from .loading import Finding, Loaded, leaves, load
 
+__all__ = ['class_difference', 'class_findings', 'leaves', 'why_empty']
 
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
-
-
-def dataset_class(leaf: dict) -> Any:
-    """The class of a data set; None if it is not registered."""
-    if not isinstance(leaf.get('type'), str):
-        return leaf.get('type')
-    with DATASETS.switch_scope_and_registry(leaf.get('_scope_')) as registry:
-        return registry.get(leaf['type'])
-
-
-def is_voc(kind: Any) -> bool:
-    """Whether a class reads annotations in VOC's XML."""
-    return 'XMLDataset' in [base.__name__ for base in getattr(kind, '__mro__', ())]
-
-
-def config_classes(leaf: dict) -> tuple[str, ...]:
-    """The class names of a data set: those of its config, else those of its class.
-
-    Raises:
-        ValueError: `classes` is a text, which mmengine would take letter by letter.
-    """
-    metainfo = {**(getattr(dataset_class(leaf), 'METAINFO', None) or {}), **(leaf.get('metainfo') or {})}
-    classes = metainfo.get('classes') or metainfo.get('CLASSES') or ()
-    if isinstance(classes, str):
-        if Path(classes).is_file():
-            return tuple(Path(classes).read_text().split('\n'))
-        raise ValueError(
-            f'metainfo.classes is the text {classes!r}; a tuple of one class needs a comma: classes=({classes!r},)'
-        )
-    return tuple(map(str, classes))
-
-
-def voc_paths(leaf: dict) -> tuple[str, Iterator[tuple[str, str]]]:
-    """The image list of a VOC set, and the image and the XML file of each line."""
-    root = leaf.get('data_root') or ''
-    listed = os.path.join(root, leaf.get('ann_file') or '')
-    sub = os.path.join(root, (leaf.get('data_prefix') or {}).get('sub_data_root', ''))
-    images, notes = leaf.get('img_subdir', 'JPEGImages'), leaf.get('ann_subdir', 'Annotations')
-
-    def each() -> Iterator[tuple[str, str]]:
-        for line in Path(listed).read_text(errors='replace').split('\n'):
-            if name := line.strip():
-                yield os.path.join(sub, images, f'{name}.jpg'), os.path.join(sub, notes, f'{name}.xml')
-
-    return listed, each()
-
-
-def data_classes(leaf: dict) -> Counter[str]:
-    """How often each class name occurs in VOC or COCO annotations; empty for others and for unreadable ones."""
-    found: Counter[str] = Counter()
-    try:
-        if is_voc(dataset_class(leaf)):
-            for _, xml in voc_paths(leaf)[1]:
-                found.update(_voc_names(xml))
-        elif str(leaf.get('ann_file', '')).endswith('.json'):
-            content = json.loads(Path(leaf.get('data_root') or '', leaf['ann_file']).read_text())
-            names = {item['id']: str(item['name']) for item in content['categories']}
-            found.update(names.get(item['category_id'], str(item['category_id'])) for item in content['annotations'])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return found
-
-
-def _voc_names(xml: str) -> list[str]:
-    try:
-        return [item.findtext('name') or '' for item in ElementTree.parse(xml).getroot().findall('object')]
-    except (OSError, ElementTree.ParseError):
-        return []
+RARE = 0.001  # of all objects
 
 
 def class_difference(yours: Iterable[str], data: Counter[str]) -> str:
@@ -99,19 +21,75 @@ def class_difference(yours: Iterable[str], data: Counter[str]) -> str:
         return ''
     counted = ', '.join(f'{name} ({n})' for name, n in data.most_common(20)) + (', ...' if len(data) > 20 else '')
     text = f'your classes are {", ".join(yours[:20])}{", ..." if len(yours) > 20 else ""}; the data has {counted}'
-    lower = {name.lower(): name for name in yours}
-    near = [(name, difflib.get_close_matches(name.lower(), list(lower), 1)) for name in unknown]
+    lower = {name.strip().lower(): name for name in yours}
+    near = [(name, difflib.get_close_matches(name.strip().lower(), list(lower), 1)) for name in unknown]
     pairs = [f'{lower[match[0]]!r} for {name!r}' for name, match in near if match]
     return text + (f'. You write {", ".join(pairs[:8])}' if pairs else '')
 
 
 def why_empty(dataset: dict) -> str:
-    """Why a data set of a config has no sample, as far as its annotations tell."""
+    """Says why a data set of a config has no sample, as far as its annotations tell."""
     for leaf in leaves(dataset):
         try:
-            difference = class_difference(config_classes(leaf), data_classes(leaf))
+            loaded = load(leaf, 'train')
         except ValueError as error:
             return str(error)
-        if difference:
+        if difference := class_difference(loaded.classes, loaded.in_files):
             return difference[0].upper() + difference[1:]
     return 'Every one was filtered out, or the list is empty; `refconv check-data CONFIG` lists the faults'
+
+
+def class_findings(sets: list[Loaded]) -> list[Finding]:
+    """Compares class names, class numbers and the numbers of objects, within the splits and between them."""
+    found = [finding for loaded in sets for finding in _own_findings(loaded)]
+    first = sets[0]
+    for loaded in sets[1:]:
+        for kind, mine, others in (('config', loaded.classes, first.classes), ('files', loaded.names, first.names)):
+            if mine and others and mine != others:
+                text = f'{differ(mine, others)} in the {kind} of {first.split}; a label has another meaning in each'
+                found.append(Finding(loaded.split, 'class numbers', loaded.place, text))
+    train = [loaded for loaded in sets if loaded.split == 'train' and not _unreadable(loaded)]
+    counts = sum((loaded.counts for loaded in train), Counter())
+    names, total = dict.fromkeys(name for loaded in train for name in loaded.classes), sum(counts.values())
+    if absent := [name for name in names if not counts[name]]:
+        found.append(Finding('train', 'class without an object', train[0].place, ', '.join(absent)))
+    if rare := [f'{name} ({counts[name]} of {total})' for name in names if 0 < counts[name] < RARE * total]:
+        found.append(Finding('train', 'class of few objects', train[0].place, ', '.join(rare)))
+    return found
+
+
+def differ(mine: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """Names the first label with two meanings."""
+    longest = max(len(mine), len(others))
+    pairs = ([*row, *['nothing'] * (longest - len(row))] for row in (mine, others))
+    number, (one, two) = next((i, pair) for i, pair in enumerate(zip(*pairs, strict=True)) if pair[0] != pair[1])
+    return f'label {number} is {one!r} here and {two!r}'
+
+
+def _own_findings(loaded: Loaded) -> list[Finding]:
+    found: list[tuple[str, str]] = []
+    if any(name not in loaded.classes for name in loaded.in_files):
+        found.append(('classes differ', class_difference(loaded.classes, loaded.in_files)))
+    in_folders = loaded.names and not loaded.coco
+    if (
+        loaded.names != loaded.classes
+        and loaded.names
+        and (not in_folders or sorted(loaded.names) == sorted(loaded.classes))
+    ):
+        text = f'{differ(loaded.names, loaded.classes)} in the config; the library numbers as the files do'
+        found.append(('class numbers', text))
+    given = [item.get('name') for item in loaded.coco.get('categories') or ()] or list(loaded.names or loaded.classes)
+    if twice := [str(name) for name, n in Counter(given).items() if n > 1]:
+        found.append(('two categories of one name', ', '.join(twice)))
+    if odd := [name for name in given if not isinstance(name, str) or name != name.strip()]:
+        found.append(('class name with blanks, or no text', ', '.join(map(repr, odd))))
+    if hidden := [name for name in loaded.names if name.startswith('.') and not loaded.coco]:
+        found.append(('hidden folder as a class', f'{", ".join(hidden)}; delete it'))
+    is_map = any('seg_map_path' in sample and 'instances' not in sample for sample in loaded.samples)
+    if loaded.split != 'test' and not _unreadable(loaded) and not loaded.counts and not is_map:
+        found.append(('no samples' if not loaded.samples else 'no objects', ''))
+    return [Finding(loaded.split, kind, loaded.place, text) for kind, text in found]
+
+
+def _unreadable(loaded: Loaded) -> bool:
+    return any(each.kind == 'data set unreadable' for each in loaded.findings)

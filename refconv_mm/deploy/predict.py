@@ -1,202 +1,120 @@
-"""Predictions for pictures, with the inferencers and visualizers of mmdet, mmseg and mmpretrain."""
+"""Predictions for image files, with the inferencers of mmdet, mmseg and mmpretrain."""
 
 from __future__ import annotations
 
 import copy
-import glob
 import importlib
-import os
 import tempfile
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import mmcv
 import mmcv.cnn
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
-from ..openmmlab import compat
-from ..checkpoints.fusing import as_plain, load_whole, read_checkpoint
-from ..openmmlab.config import drop_pretrained, is_refocused_config, plain_config
-from ..data.layouts.base import IMAGES, images_in
-from ..files.errors import CheckpointError, MissingPackageError
-from ..files.writing import write_whole
-from .onnx_model import OnnxModel
-from .onnx_runner import run_on
+from ..checkpoints.fusing import as_plain, read_checkpoint
+from ..files.errors import MissingPackageError
+from ..openmmlab import prepare
+from ..openmmlab.config import drop_pretrained
+from ..openmmlab.models import load_whole
 
-# The inferencer of each library, by the scope that configs name.
-INFERENCERS = {
-    'mmdet': ('mmdet.apis', 'DetInferencer'),
-    'mmseg': ('mmseg.apis', 'MMSegInferencer'),
-    'mmpretrain': ('mmpretrain.apis', 'ImageClassificationInferencer'),
-}
-
-
-def find_images(patterns: Sequence[str], out_dir: str | Path) -> dict[Path, Path]:
-    """The images of files, folders and globs, each once, and where each lies below the folder that all have in common.
-
-    Args:
-        patterns: a folder means all images below it.
-        out_dir: images in this folder are left out: pictures that an earlier call wrote.
-
-    Raises:
-        FileNotFoundError: a pattern names no image.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        own = [image.resolve() for name in names for image in _images_of(Path(name), given=name == pattern)]
-        if not own:
-            raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(IMAGES)})')
-        found.update(dict.fromkeys(image for image in own if not image.is_relative_to(Path(out_dir).resolve())))
-    if not found:
-        raise FileNotFoundError(f'no image outside {out_dir}, where the pictures go')
-    common = Path(os.path.commonpath([image.parent for image in found]))
-    return {image: image.relative_to(common) for image in found}
-
-
-def _images_of(path: Path, given: bool) -> list[Path]:
-    """A file that is given by name counts as an image whatever its name is."""
-    if path.is_dir():
-        return images_in(path, deep=True)
-    return [path] if given or path.suffix.lower() in IMAGES else []
+INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer', mmpretrain='ImageClassificationInferencer')
+PANOPTIC = 1000  # mmdet's panoptic ids are the class + 1000 * the number of the instance
 
 
 class Predictor:
-    """A checkpoint or an ONNX model in the inferencer of its library; called with the path of an image.
+    """A refocused, fused or plain checkpoint in the inferencer of its library; called with the path of an image.
 
     Args:
-        cfg: a refocused or a plain config; its `default_scope` names the library.
-        path: a refocused, fused or plain checkpoint, or an ONNX model of `refconv export`.
-        ema, trust: as in :func:`refconv_mm.running.runner.runner_for_checkpoint`.
+        cfg, path: a refocused or a plain config, whose `default_scope` names the library, and the checkpoint.
+        ema, trust: as in `as_plain` and `read_checkpoint` of :mod:`refconv_mm.checkpoints.fusing`.
         threshold: the lowest score of a box; None is 0.3.
 
     Attributes:
-        what: a description of the model, in a sentence.
-        classes: names of the classes; None if neither the checkpoint nor the data set of the config has them.
+        description: of the checkpoint, in a sentence.
+        classes: names, of the checkpoint or else of the config's data; None if neither has them.
 
     Raises:
-        FileNotFoundError, CheckpointError, FuseError, ExportError: the model cannot be opened.
-        ValueError: the library has no inferencer here, or `threshold` is given for another model than a detector.
-        MissingPackageError: the library is not installed.
+        FileNotFoundError, CheckpointError, FuseError: the checkpoint cannot be loaded.
+        ValueError: the library has no inferencer or is not installed, or the `threshold` is for a model without boxes.
     """
 
     def __init__(
         self, cfg: Config, path: str, ema: bool | None = None, trust: bool = False, threshold: float | None = None
     ) -> None:
-        self.scope = str(cfg.get('default_scope'))
+        self.scope, self.threshold = str(cfg.get('default_scope')), 0.3 if threshold is None else threshold
         if self.scope not in INFERENCERS:
             raise ValueError(f'default_scope of the config must be one of {", ".join(INFERENCERS)}, got {self.scope!r}')
         if threshold is not None and self.scope != 'mmdet':
             raise ValueError(f'--threshold is the lowest score of a box; a model of {self.scope} has no boxes')
-        self.threshold = 0.3 if threshold is None else threshold
-        onnx = OnnxModel.read(path) if Path(path).suffix == '.onnx' else None
-        if onnx is None:
-            checkpoint = read_checkpoint(path, trust)
-            plain = as_plain(cfg, checkpoint, ema=ema, source=path)
-            self.what, meta = plain.what, checkpoint['meta'].get('dataset_meta')
-            self._inferencer = self._build(plain.cfg)
-            if plain.folded_bn:
-                mmcv.cnn.fuse_conv_bn(self._inferencer.model)
-            load_whole(self._inferencer.model, plain.state_dict, path)
-        else:
-            if ema is not None:
-                raise ValueError('--ema, --no-ema: an ONNX model holds the weights of its export')
-            self.what, meta = f'an ONNX model, of {onnx.record["note"]}', dict(classes=onnx.record.get('classes'))
-            self._inferencer = self._build(plain_config(cfg) if is_refocused_config(cfg) else cfg)
-            run_on(self._inferencer.model, onnx)
-        self.classes = self._name_classes(meta or {}, cfg)
+        checkpoint = read_checkpoint(path, trust)
+        plain = as_plain(cfg, checkpoint, ema=ema, source=path)
+        self.description, self._inferencer = plain.what, self._build(copy.deepcopy(plain.cfg))
+        if plain.folded_bn:
+            mmcv.cnn.fuse_conv_bn(self._inferencer.model)
+        load_whole(self._inferencer.model, plain.state_dict, path)
+        self._name_classes(checkpoint['meta'].get('dataset_meta') or {})
 
     def _build(self, cfg: Config) -> Any:
         """The inferencer with a model of random weights."""
-        module, name = INFERENCERS[self.scope]
         try:
-            inferencer = getattr(importlib.import_module(module), name)
+            kind = getattr(importlib.import_module(f'{self.scope}.apis'), INFERENCERS[self.scope])
         except ImportError as error:
             raise MissingPackageError(f'{self.scope} does not import ({error}); the config needs it') from error
-        cfg = copy.deepcopy(cfg)
         drop_pretrained(cfg.model)
-        if isinstance(cfg.test_dataloader.get('collate_fn'), dict):  # mmengine's runner wants it so, its inferencer not
-            del cfg.test_dataloader.collate_fn
-        options = dict(pretrained=False) if self.scope == 'mmpretrain' else {}
-        with warnings.catch_warnings():
+        cfg.test_dataloader.pop('collate_fn', None)
+        data = cfg.test_dataloader.dataset
+        data.pipeline = [step for step in data.pipeline if 'Annotation' not in str(step['type'])]
+        with DefaultScope.overwrite_default_scope(self.scope), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of weights and class names, which follow
-            built = inferencer(cfg, **options)
-        compat.prepare()
-        built.show_progress = False
-        return built
+            self._data = DATASETS.build(copy.deepcopy({**data, 'pipeline': [], 'lazy_init': True})).metainfo
+            self._load = TRANSFORMS.build(next(dict(step) for step in data.pipeline if 'Load' in str(step['type'])))
+            inferencer = kind(cfg, device=get_device(), **dict(pretrained=False) if self.scope == 'mmpretrain' else {})
+        prepare()
+        inferencer.show_progress = False
+        return inferencer
 
-    def _name_classes(self, meta: dict[str, Any], cfg: Config) -> list[str] | None:
-        """Gives model and visualizer the names and colours of the classes: the checkpoint's, else the config's."""
-        with DefaultScope.overwrite_default_scope(self.scope):
-            dataset = copy.deepcopy(cfg.test_dataloader.dataset)
-            known = DATASETS.build({**dataset, 'lazy_init': True}).metainfo
-        merged = {name: meta.get(name) or known.get(name) for name in ('classes', 'palette')}
-        if merged['classes'] and len(merged['palette'] or ()) != len(merged['classes']):
-            # mmdet and mmseg draw such colours, too. Those of the config can belong to other classes.
-            colours = np.random.RandomState(42).randint(0, 256, (len(merged['classes']), 3)).tolist()
-            merged['palette'] = [tuple(colour) for colour in colours]  # a list would be taken for several colours
-        inferencer, classes = self._inferencer, merged['classes']
-        inferencer.model.dataset_meta = merged
+    def _name_classes(self, meta: dict[str, Any]) -> None:
+        """Gives model and visualizer the names and colours of the classes."""
+        classes, palette = (meta.get(name) or self._data.get(name) for name in ('classes', 'palette'))
+        if classes and len(palette or ()) != len(classes):  # those of the config can belong to other classes
+            palette = list(map(tuple, np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()))
+        self._inferencer.model.dataset_meta = dict(classes=classes, palette=palette)
         if self.scope == 'mmdet':
-            inferencer.visualizer.dataset_meta = merged
-        inferencer.classes = classes
-        return list(map(str, classes)) if classes else None
+            self._inferencer.visualizer.dataset_meta = self._inferencer.model.dataset_meta
+        self._inferencer.classes, self.classes = classes, list(map(str, classes)) if classes else None
 
-    @torch.no_grad()
     def __call__(self, image: str) -> tuple[np.ndarray, dict[str, Any], np.ndarray | None]:
-        """Predicts one image.
-
-        Returns:
-            The picture, RGB; what is predicted, for JSON; and the labels of the pixels `(H, W)` from a segmenter.
-
-        Raises:
-            CheckpointError: the file is not an image that OpenCV reads.
-        """
-        pixels = mmcv.imread(image)
-        if pixels is None:
-            raise CheckpointError(f'{image} is damaged or not an image')
-        data = next(iter(self._inferencer.preprocess([image], batch_size=1)))
+        """The picture (RGB), the prediction for JSON, and the mask of a segmenter or a panoptic model."""
+        pixels = self._load(dict(img_path=image))['img']  # mmpretrain's inferencer drops the options of loading
+        data = next(iter(self._inferencer.preprocess([pixels if self.scope == 'mmpretrain' else image])))
         samples = self._inferencer.forward(data[1] if self.scope == 'mmdet' else data)
-        result = self._describe(samples[0])
-        return self._draw(image, samples, min(pixels.shape[:2])), result, result.pop('pixels', None)
+        drawing: dict[str, Any] = dict(return_vis=True)
+        drawing |= dict(pred_score_thr=self.threshold) if self.scope == 'mmdet' else {}
+        with tempfile.TemporaryDirectory() as folder:
+            if self.scope == 'mmpretrain':  # draws only into a file, and a label is not legible in a small image
+                drawing = dict(show_dir=folder, resize=max(min(pixels.shape[:2]), 256))
+            return self._inferencer.visualize([image], samples, **drawing)[0], *self._describe(samples[0])
 
-    def _draw(self, image: str, samples: list, side: int) -> np.ndarray:
-        if self.scope == 'mmdet':
-            options: dict[str, Any] = dict(return_vis=True, pred_score_thr=self.threshold)
-        elif self.scope == 'mmseg':
-            options = dict(return_vis=True)
-        else:  # a label is not legible in a small image
-            options = dict(resize=max(side, 256))
-        with tempfile.TemporaryDirectory() as folder:  # mmpretrain draws only into a file
-            if self.scope == 'mmpretrain':
-                options['show_dir'] = folder
-            return self._inferencer.visualize([image], samples, **options)[0]
-
-    def _describe(self, sample: Any) -> dict[str, Any]:
-        if self.scope == 'mmdet':
-            found = self._inferencer.pred2dict(sample)
-            kept = [i for i, score in enumerate(found['scores']) if score >= self.threshold]
-            named = {'boxes' if key == 'bboxes' else key: [values[i] for i in kept] for key, values in found.items()}
-            return named | dict(names=list(map(self._name, named['labels'])))
-        if self.scope == 'mmseg':
-            pixels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
-            shares = {self._name(label): float((pixels == label).mean()) for label in np.unique(pixels)}
-            return dict(shares=shares, pixels=pixels)
-        (best,) = self._inferencer.postprocess([sample], None)
-        label = best['pred_label']
-        return dict(label=label, name=self._name(label), score=best['pred_score'], scores=best['pred_scores'])
+    def _describe(self, sample: Any) -> tuple[dict[str, Any], np.ndarray | None]:
+        if self.scope == 'mmpretrain':
+            (best,) = self._inferencer.postprocess([sample], None)
+            result = {key: best[f'pred_{key}'] for key in ('label', 'score', 'scores')}
+            return dict(result, name=self._name(result['label'])), None
+        if self.scope == 'mmseg' or 'pred_panoptic_seg' in sample:
+            data = sample.pred_sem_seg.data if self.scope == 'mmseg' else sample.pred_panoptic_seg.sem_seg
+            mask = data[0].cpu().numpy()
+            shares = {int(i): float((mask == i).mean()) for i in np.unique(mask)}
+            segments = [dict(id=i, name=self._name(i % PANOPTIC), share=share) for i, share in shares.items()]
+            if self.scope == 'mmdet' or mask.max() > 255:  # as COCO's panoptic masks: id = R + 256 G + 65536 B
+                mask = np.stack([mask % 256, mask // 256 % 256, mask // 65536], -1)
+            return dict(segments=segments), mask.astype(np.uint8)
+        found = self._inferencer.pred2dict(sample)
+        kept = [i for i, score in enumerate(found['scores']) if score >= self.threshold]
+        result = {'boxes' if key == 'bboxes' else key: [values[i] for i in kept] for key, values in found.items()}
+        return dict(result, names=list(map(self._name, result['labels']))), None
 
     def _name(self, label: int) -> str:
-        known = self.classes is not None and label < len(self.classes)
-        return self.classes[label] if known else str(label)  # type: ignore[index]
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB picture or a mask, completely or not at all, and makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: mmcv.imwrite(picture[..., ::-1] if picture.ndim == 3 else picture, temporary))
+        return self.classes[label] if self.classes and label < len(self.classes) else str(label)

@@ -1,4 +1,4 @@
-"""By how many degrees refocusing turned the kernels, the number by which a gain is chosen (docs/recipes.md)."""
+"""The angle between kernels and bases, by which a gain is chosen (docs/recipes.md)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from ..surgery import named_refconvs
 
 
-def turned(before: Tensor, after: Tensor) -> float:
-    """By how many degrees the slices of a kernel turned, the median: all that batch norm sees of a depthwise one."""
-    one, other = (F.normalize(kernel.detach().double().flatten(0, 1).flatten(1)) for kernel in (before, after))
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """The median angle between the slices of two kernels, in degrees; behind batch norm nothing else of them acts."""
+    a, b = (F.normalize(kernel.detach().double().flatten(0, 1).flatten(1)) for kernel in (one, other))
     # Not from the cosine, which near 1 has no digits left.
-    return torch.rad2deg(2 * torch.atan2((one - other).norm(dim=1), (one + other).norm(dim=1))).median().item()
+    return torch.rad2deg(2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))).median().item()
 
 
 @torch.no_grad()
-def turned_so_far(model: nn.Module) -> float | None:
-    """Degrees between bases and kernels of a model, the mean over its RefConv layers; None if it has none."""
-    angles = [turned(layer.basis, layer.weight) for _, layer in named_refconvs(model)]
+def mean_angle(model: nn.Module) -> float | None:
+    """The angle between basis and kernel, the mean over a model's RefConv layers; None if the model has none."""
+    angles = [angle_between(layer.basis, layer.weight) for _, layer in named_refconvs(model)]
     return sum(angles) / len(angles) if angles else None

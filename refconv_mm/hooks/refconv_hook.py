@@ -14,21 +14,22 @@ from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
 from ..checkpoints.fusing import fuse_checkpoint, write_fused
+from ..checkpoints.states import check_updates_are_taken
 from ..layers import RefConv2d, RefConvOptions
 from ..openmmlab import prepare
 from ..openmmlab.layers import check_padding
 from ..openmmlab.models import unwrapped
-from ..checkpoints.states import check_updates_are_taken
 from ..surgery import Report, named_refconvs, trainable
 from ..surgery.report import Row
 from ..surgery.selection import count_reasons, hint_on_dense, named_convs, note_on, why_not
-from .angles import turned_so_far
 from ..version import __version__
-from .finite_hook import FiniteHook, optim_wrappers
+from .angles import mean_angle
+from .finite_hook import FiniteHook
 from .start_hook import StartHook
 
-# Degrees by which the kernels have turned, as mmengine's message hub knows them.
-TURNED = 'val/turned'
+# The angle between bases and kernels in mmengine's message hub; read_curve and the log call it 'angle'.
+ANGLE = 'val/angle'
+NO_FLEXIBLE_RUNNER = "mmengine's FlexibleRunner does not tell whether a checkpoint filled the model; use its Runner"
 
 
 @HOOKS.register_module()
@@ -36,12 +37,12 @@ class RefConvHook(Hook):
     """Checks the RefConv layers before training and evaluation, and fuses them after training.
 
     - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
-      finite and not all zero. Every update must be in the optimizer, or be frozen at a start that does not change the
-      kernel. The log gets a table of the layers.
-    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random start:
-      a plain or fused checkpoint under a refocused config would be tested with kernels that it does not have.
+      finite and not all zero. Every update must be in the optimizer, or be frozen at an initialization that does not
+      change the kernel. The log gets a table of the layers.
+    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random
+      initialization: a plain or fused checkpoint under a refocused config would be tested with other kernels.
     - It adds StartHook and FiniteHook, unless the config has them.
-    - At each validation the log gets `turned`, the degrees by which the kernels have turned so far.
+    - At each validation the log gets `angle`, the mean angle between bases and kernels in degrees.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
@@ -56,6 +57,8 @@ class RefConvHook(Hook):
         self.fuse_after_train = fuse_after_train
 
     def before_run(self, runner: Runner) -> None:
+        if hasattr(runner, 'strategy'):
+            raise ValueError(f'RefConvHook: {NO_FLEXIBLE_RUNNER}')
         prepare()
         add_guards(runner)
         check_padding(unwrapped(runner.model))
@@ -64,8 +67,6 @@ class RefConvHook(Hook):
         """Refuses a checkpoint with updates that no layer of the model takes; mmengine would load the bases alone."""
         source = getattr(runner, '_load_from', None) or 'the checkpoint'
         check_updates_are_taken(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), str(source))
-
-    # -- training ------------------------------------------------------------------------------------------
 
     def before_train(self, runner: Runner) -> None:
         """Checks the layers before the first step.
@@ -79,7 +80,7 @@ class RefConvHook(Hook):
         if not layers:
             reasons = {name: why_not(conv, RefConvOptions()) or '' for name, (conv, _) in named_convs(model).items()}
             raise ValueError(
-                'RefConvHook: the model has no RefConv layer. Is conv_cfg in the config, and does the backbone take it? '
+                'RefConvHook: the model has no RefConv layer. Is conv_cfg in the config, does the backbone take it? '
                 "type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove the hook for a plain "
                 f'run.) The convolutions: {count_reasons(reasons)}{hint_on_dense(reasons)}'
             )
@@ -87,7 +88,7 @@ class RefConvHook(Hook):
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
             raise ValueError('RefConvHook: these layers cannot be trained:\n  ' + '\n  '.join(problems))
         for _, layer in layers:
-            # Loading a checkpoint draws the random starts, after DDP has synchronised the processes.
+            # Loading a checkpoint draws the random initializations, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
         report = training_report(model)
         runner.logger.info(
@@ -117,7 +118,7 @@ class RefConvHook(Hook):
         checkpoint = dict(state_dict=get_state_dict(model), meta=meta)
         fused = fuse_checkpoint(runner.cfg, checkpoint, source=runner.work_dir)
         fused.checkpoint['meta']['refconv']['weights'] = weights
-        _keep_earlier(Path(runner.work_dir))
+        keep_earlier(Path(runner.work_dir))
         paths = write_fused(fused, runner.work_dir)
         runner.logger.info(
             f'RefConvHook: wrote {paths[0]} and {paths[1]} from the {weights} weights; {fused.comparison}'
@@ -127,14 +128,11 @@ class RefConvHook(Hook):
         """Marks the file as refocused."""
         checkpoint.setdefault('meta', {})['refconv'] = dict(fused=False, version=__version__)
 
-    # -- evaluation ----------------------------------------------------------------------------------------
-
     def before_val_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'validates')
-        degrees = turned_so_far(unwrapped(runner.model))
-        if degrees is not None:
+        if (angle := mean_angle(unwrapped(runner.model))) is not None:
             # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
-            runner.message_hub.update_scalar(TURNED, degrees)
+            runner.message_hub.update_scalar(ANGLE, angle)
 
     def before_test_epoch(self, runner: Runner) -> None:
         _before_evaluation(runner, 'tests')
@@ -150,25 +148,25 @@ def add_guards(runner: Runner) -> None:
             runner.register_hook(kind())
 
 
-def _before_evaluation(runner: Runner, what: str) -> None:
-    """Logs the evaluated weights; refuses kernels with an untrained random start."""
+def _before_evaluation(runner: Runner, verb: str) -> None:
+    """Logs the evaluated weights; refuses kernels with an untrained random initialization."""
     layers = named_refconvs(unwrapped(runner.model))
-    untrained = [name for name, layer in layers if stands_at_random(layer)]
+    untrained = [name for name, layer in layers if is_random(layer)]
     if untrained and runner.iter == 0:
         raise ValueError(
-            f'RefConvHook: {len(untrained)} layers have an untrained random start (first: {untrained[0]}): the '
-            'checkpoint is plain or fused and the config is refocused. Test it with its plain config (fused.py), or '
+            f'RefConvHook: {len(untrained)} layers have an untrained random initialization (first: {untrained[0]}): '
+            'the checkpoint is plain or fused and the config is refocused. Test it with its plain config (fused.py) or '
             'with refconv test.'
         )
     hook = ema_hook(runner)
     # mmpretrain's EMAHook has an option to evaluate the trained weights.
     weights = 'trained' if hook is None or not getattr(hook, 'evaluate_on_ema', True) else 'averaged (EMA)'
     state = f'{len(layers)} refocused kernels' if layers else 'a plain or fused model'
-    runner.logger.info(f'RefConvHook: {what} {state}, {weights} weights')
+    runner.logger.info(f'RefConvHook: {verb} {state}, {weights} weights')
 
 
-def stands_at_random(layer: RefConv2d) -> bool:
-    """Whether a layer's update is a random start that was neither trained nor loaded."""
+def is_random(layer: RefConv2d) -> bool:
+    """Whether a layer's update has a random initialization that was neither trained nor loaded."""
     return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
 
 
@@ -190,10 +188,10 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
     elif not layer.basis.any():
         problems.append(f'{name}: the basis is all zero, so the update gets no gradient')
     if not layer.trained.requires_grad:
-        if stands_at_random(layer):
+        if is_random(layer):
             problems.append(
-                f'{name}: the update is frozen (frozen_stages?) at a random start (init={layer.options.init!r}), '
-                "which changes the kernel permanently; use init='zero' or do not refocus frozen layers"
+                f'{name}: the update is frozen (frozen_stages?) at a random initialization, which changes the kernel '
+                "permanently; use init='zero' or do not refocus frozen layers"
             )
     elif id(layer.trained) not in known:
         problems.append(
@@ -218,10 +216,13 @@ def training_report(model: nn.Module) -> Report:
 
 
 def _param_groups(runner: Runner) -> list[dict]:
-    return [group for wrapper in optim_wrappers(runner) for group in wrapper.param_groups]
+    wrapper = runner.optim_wrapper
+    wrappers = getattr(wrapper, 'optim_wrappers', {'': wrapper}).values()  # several optimizers have a wrapper each
+    return [group for each in wrappers for group in each.param_groups]
 
 
-def _keep_earlier(work_dir: Path) -> None:
+def keep_earlier(work_dir: Path) -> None:
+    """Gives the fused files of an earlier run their time as a suffix."""
     for path in (work_dir / 'fused.pth', work_dir / 'fused.py'):
         if path.exists():
             stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(path.stat().st_mtime))

@@ -1,7 +1,5 @@
 """Seeds that follow from a place in a run, so that an interrupted run goes on with the same random numbers."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 
@@ -11,8 +9,7 @@ import torch
 
 def derived_seed(*parts: int | str) -> int:
     """A seed of 32 bits that depends on the parts only."""
-    text = '/'.join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:4], 'big')
+    return int.from_bytes(hashlib.sha256('/'.join(map(str, parts)).encode()).digest()[:4], 'big')
 
 
 def seed_cpu(seed: int) -> None:

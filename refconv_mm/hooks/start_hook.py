@@ -1,9 +1,9 @@
-"""StartHook: says before the first step what a run starts from."""
+"""StartHook: says before the first step which checkpoint filled which part of the model."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,32 +15,10 @@ from torch import Tensor, nn
 from ..files.errors import CheckpointError
 from ..layers import RefConv2d
 from ..layers.checkpoint_keys import KEYS
+from ..openmmlab.extension import check_ops
 from ..openmmlab.models import unwrapped
 from ..surgery import named_refconvs
 from ..surgery.selection import as_patterns
-
-
-@dataclass
-class Part:
-    """A part of the model (backbone, neck, a head), and where its parameters came from.
-
-    Attributes:
-        sources: the number of parameters by checkpoint.
-        left: the names of the parameters that no checkpoint filled.
-    """
-
-    name: str
-    sources: dict[str, int] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        filled = sum(self.sources.values())
-        if not filled:
-            return f'{self.name}: random, no checkpoint filled it'
-        total = filled + len(self.left)
-        text = ', '.join(f'{n} of {total} parameters from {source}' for source, n in self.sources.items())
-        some = ', '.join(self.left[:3]) + (', ...' if len(self.left) > 3 else '')
-        return f'{self.name}: {text}' + (f'; random: {some}' if self.left else '')
 
 
 @HOOKS.register_module(name='RefConvStartHook')
@@ -74,7 +52,7 @@ class StartHook(Hook):
         self.source = getattr(runner, '_load_from', None) or find_latest_checkpoint(runner.work_dir) or 'a checkpoint'
 
     def before_train(self, runner: Runner) -> None:
-        """Logs the start.
+        """Logs the origin of each part.
 
         Raises:
             GpuOpsError: mmcv's ops are missing on the GPU.
@@ -86,26 +64,24 @@ class StartHook(Hook):
         model = unwrapped(runner.model)
         if self.lost:
             raise CheckpointError(
-                f'the checkpoint of init_cfg refocuses layers that are plain in this model ({", ".join(self.lost[:3])}): '
-                'their kernels were loaded without their updates. Set conv_cfg as in its run, or fuse it first (refconv '
-                'fuse CONFIG CKPT) and start from fused.pth'
+                f'the checkpoint of init_cfg refocuses layers that are plain here ({", ".join(self.lost[:3])}): '
+                'their kernels were loaded without their updates. Set conv_cfg as in its run, or fuse it first '
+                '(refconv fuse CONFIG CKPT) and start from fused.pth'
             )
-        if any(parameter.device.type != 'cpu' for parameter in model.parameters()):
-            from ..openmmlab.gpu_ops import check_ops  # imports torchvision and all ops of mmcv
-
-            check_ops(model)
-        parts = [self._part(name, child) for name, child in model.named_children()]
-        parts = [part for part in parts if part.sources or part.left]
-        runner.logger.info('refconv_mm: this run starts from\n' + '\n'.join(f'  {part}' for part in parts))
+        check_ops(model)
+        origins = {name: self._origins(name, child) for name, child in model.named_children()}
+        origins = {name: found for name, found in origins.items() if found}
+        lines = [f'\n  {name}: {_described(found)}' for name, found in origins.items()]
+        runner.logger.info(f'refconv_mm: this run starts from{"".join(lines)}')
         check_class_count(model, getattr(runner.train_dataloader, 'dataset', None))
         if not any(layer.source in ('plain checkpoint', 'refocused checkpoint') for _, layer in named_refconvs(model)):
             return
-        bare_parts = [part.name for part in parts if not part.sources and not self._may_be_random(part.name)]
-        if bare_parts:
+        empty = [name for name, found in origins.items() if not any(found.values()) and not self._may_be_random(name)]
+        if empty:
             raise ValueError(
-                f'the kernels are refocused and {" and ".join(bare_parts)} would start at random: no checkpoint filled '
+                f'the kernels are refocused and {" and ".join(empty)} would start at random: no checkpoint filled '
                 'them. Start from a checkpoint of the whole model (--init CKPT, or load_from=CKPT in the config). If '
-                f"that is meant: default_hooks=dict(start=dict(type='RefConvStartHook', random_parts={bare_parts}))"
+                f"that is meant: default_hooks=dict(start=dict(type='RefConvStartHook', random_parts={empty}))"
             )
 
     def _may_be_random(self, name: str) -> bool:
@@ -122,18 +98,24 @@ class StartHook(Hook):
 
         return note
 
-    def _part(self, name: str, module: nn.Module) -> Part:
-        part = Part(name)
+    def _origins(self, part: str, module: nn.Module) -> dict[str, str | None]:
+        """The checkpoint of each parameter of a part; None for a random one."""
+        found: dict[str, str | None] = {}
         for inner, child in module.named_modules():
+            given = isinstance(child, RefConv2d) and child.source == 'model'
             for own in _own(child):
-                source = self.filled.get((id(child), own))
-                if source is None and isinstance(child, RefConv2d) and child.source == 'model':
-                    source = 'the model that was refocused'
-                if source is None:
-                    part.left.append('.'.join(filter(None, [name, inner, own])))
-                else:
-                    part.sources[source] = part.sources.get(source, 0) + 1
-        return part
+                source = self.filled.get((id(child), own)) or ('the model that was refocused' if given else None)
+                found['.'.join(filter(None, [part, inner, own]))] = source
+        return found
+
+
+def _described(origins: dict[str, str | None]) -> str:
+    random = [name for name, source in origins.items() if source is None]
+    counts = Counter(source for source in origins.values() if source)
+    if not counts:
+        return 'random, no checkpoint filled it'
+    text = ', '.join(f'{n} of {len(origins)} parameters from {source}' for source, n in counts.items())
+    return text + (f'; random: {", ".join(random[:3])}{", ..." if random[3:] else ""}' if random else '')
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:
@@ -161,10 +143,8 @@ def check_class_count(model: nn.Module, dataset: Any) -> None:
     if not isinstance(classes, list | tuple) or not classes or 'thing_classes' in metainfo:
         return  # of panoptic data, heads have a part of the classes
     for name, module in model.named_modules():
-        count = getattr(module, 'num_classes', None)
-        if not name.rpartition('.')[2].endswith('head') or name.endswith('rpn_head') or not isinstance(count, int):
-            continue
-        if count > 0 and count != len(classes):
+        count, last = getattr(module, 'num_classes', None), name.rpartition('.')[2]
+        if last.endswith('head') and last != 'rpn_head' and isinstance(count, int) and 0 < count != len(classes):
             some = ', '.join(map(str, classes[:8])) + (', ...' if len(classes) > 8 else '')
             raise ValueError(
                 f'model.{name}.num_classes is {count}, and the training data has {len(classes)} classes ({some}): set '

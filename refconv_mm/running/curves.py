@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
 from ..files.writing import write_whole
 
-# The name under which CurvesHook writes the step of a validation beside its metrics.
-STEP = 'at_step'
-_OTHER = ('data_time', 'time', 'memory', 'iter', 'epoch', 'step', 'base_lr', STEP)
+STEP = 'at_step'  # the step of a validation: LoggerHook writes the epoch, 0 in a loop over steps
 
 
 def read_curve(work_dir: Path) -> list[dict[str, Any]]:
-    """The logged losses and validations by step; of a step that was done twice, the last."""
-    rows: dict[tuple[int, bool], dict[str, Any]] = {}
+    """The logged losses and validations of the last training in a work dir, by step.
+
+    A resumed training has several files, and there may be those of another before it: the first step in a file replaces
+    that step and all later ones of the files before.
+    """
+    curve: list[dict[str, Any]] = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        of_training = [row for row in rows if 'loss' in row or STEP in row]  # else of a test
+        for row in rows:
             row['step'] = int(row.pop(STEP, row.get('step', 0)))
-            kept = {key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory', 'iter')}
-            rows[row['step'], 'loss' in row] = kept
-    return [rows[key] for key in sorted(rows)]
+        if of_training:
+            first = min(row['step'] for row in of_training)
+            curve = [row for row in curve if row['step'] < first] + rows
+    kept = [{key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory')} for row in curve]
+    return sorted(kept, key=lambda row: (row['step'], 'loss' in row))
 
 
-def panels_of(curve: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The names of the scalars that belong into one picture, by its title; empty ones are left out."""
-    trained = dict.fromkeys(key for row in curve if 'loss' in row for key in row if key not in _OTHER)
-    tested = dict.fromkeys(key for row in curve if 'loss' not in row for key in row if key not in _OTHER)
-    panels = {
-        'loss': [key for key in trained if 'loss' in key],
-        'metric': [key for key in tested if key != 'turned'],
-        'learning rate': [key for key in trained if key == 'lr'],
-        'degrees that kernels turned, mean of layers': [key for key in tested if key == 'turned'],
-    }
-    return {title: keys for title, keys in panels.items() if keys}
+def panels_of(curve: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """The points of each scalar by title of its panel and by its name; empty panels are left out."""
+    panels = {title: {} for title in ('loss', 'metric', 'learning rate', 'kernel angle, degrees, mean of layers')}
+    for row in curve:
+        for key, value in row.items():
+            of_training = 'loss' if 'loss' in key else 'learning rate' if key == 'lr' else None
+            of_validation = 'kernel angle, degrees, mean of layers' if key == 'angle' else 'metric'
+            title = of_training if 'loss' in row else of_validation
+            if title and key not in ('step', 'iter', 'epoch') and isinstance(value, int | float):
+                panels[title].setdefault(key, []).append((row['step'], value))
+    return {title: scalars for title, scalars in panels.items() if scalars}
 
 
 def write_curves(work_dir: Path) -> Path | None:
     """Writes `curves.png` into a work dir; None if nothing was logged there."""
-    curve = read_curve(work_dir)
-    panels = panels_of(curve)
-    if not panels:
+    if not (panels := panels_of(read_curve(work_dir))):
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -52,17 +59,29 @@ def write_curves(work_dir: Path) -> Path | None:
     FigureCanvasAgg(figure)
     figure.suptitle(str(work_dir), fontsize=9)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (title, keys) in zip(axes, panels.items(), strict=True):
-        for key in keys:
-            points = [(row['step'], row[key]) for row in curve if key in row and isinstance(row[key], int | float)]
-            # A line between two validations would say more than was measured; a point alone needs a marker.
-            axis.plot(*zip(*points, strict=True), marker='o' if len(points) < 40 else None, markersize=3,
-                      linewidth=1.2, label=key.rpartition('/')[2])  # fmt: skip
+    for axis, (title, scalars) in zip(axes, panels.items(), strict=True):
+        for key, points in scalars.items():
+            # A point alone needs a marker; of many, the line is enough.
+            marker = 'o' if len(points) < 40 else None
+            axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=key.rpartition('/')[2])
         axis.set_title(title, loc='left', fontsize=9)
-        axis.tick_params(labelsize=8)
         axis.grid(linewidth=0.3)
         axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
-    axes[-1].set_xlabel('step', fontsize=8)
+    axes[-1].set_xlabel('step')
     path = work_dir / 'curves.png'
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
     return path
+
+
+@HOOKS.register_module(name='RefConvCurvesHook')
+class CurvesHook(Hook):
+    """Writes `curves.png` into the work dir after a training: losses, metrics, learning rate and kernel angle."""
+
+    priority = 'LOW'  # after LoggerHook (BELOW_NORMAL)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        runner.message_hub.update_scalar(f'val/{STEP}', runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        if is_main_process() and (path := write_curves(Path(runner.work_dir))):
+            runner.logger.info(f'refconv_mm: wrote {path}')

@@ -12,23 +12,20 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
-from ..openmmlab import compat
 from ..checkpoints.fusing import as_plain, load_whole, read_checkpoint
-from ..openmmlab.config import drop_pretrained
 from ..files.errors import CheckpointError
-from .curves_hook import CurvesHook
-from .progress_hook import ProgressHook
 from ..files.reading import make_mmengine_read_safely
+from ..openmmlab import compat
+from ..openmmlab.config import drop_pretrained
 from ..openmmlab.models import unwrapped
-from .terminal import QuietRunner
+from .curves import CurvesHook
+from .terminal import ProgressHook, QuietRunner
 
 
 def build_runner(cfg: Config, quiet: bool = False) -> Runner:
     """Builds a runner as the libraries' own tools do, and repairs upstream faults once its modules are imported.
 
-    Args:
-        quiet: the terminal shows a few lines, a progress bar and a row for each validation. The log file has the rest.
-            A config with a `runner_type` of its own keeps its runner's log.
+    A quiet one shows a few lines on the terminal; a config with a `runner_type` of its own keeps its runner's log.
     """
     compat.prepare()
     make_mmengine_read_safely()
@@ -59,9 +56,8 @@ def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
         The share, in a sentence.
 
     Raises:
-        CheckpointError: the checkpoint fills less than half of the backbone's kernels (of the model's, if it has no
-            backbone), because their names differ. The MobileNetV2 of mmdet and that of mmpretrain are one net with
-            two sets of names.
+        CheckpointError: it fills less than half of the backbone's kernels (of the model's without a backbone): the
+            MobileNetV2 of mmdet and that of mmpretrain are one net with two sets of names.
     """
     state = read_checkpoint(path, trust)['state_dict']
     kernels = {name: v for name, v in unwrapped(model).state_dict().items() if name.endswith('.weight') and v.ndim == 4}
@@ -81,38 +77,31 @@ def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
 def runner_for_checkpoint(
     cfg: Config, path: str, ema: bool | None = None, trust: bool = False, quiet: bool = False
 ) -> tuple[Runner, str]:
-    """A runner that tests a checkpoint; a refocused one is fused in memory.
+    """A runner that tests a refocused, fused or plain checkpoint; a refocused one is fused in memory.
 
     Args:
-        cfg: a refocused or a plain config.
-        path: a refocused, fused or plain checkpoint of it.
         ema: as in :func:`refconv_mm.checkpoints.fusing.choose_weights`.
         trust: as in :func:`refconv_mm.checkpoints.fusing.read_checkpoint`.
         quiet: as in :func:`build_runner`.
 
     Returns:
-        The runner, its model loaded, and a description of what is tested.
+        The runner, its model loaded, and a description of the tested weights.
 
     Raises:
         FileNotFoundError, CheckpointError, FuseError: the checkpoint does not exist, does not belong to the config's
             model, or cannot be fused.
     """
     plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
-    runner, what = runner_without_weights(plain.cfg, quiet), plain.what
-    if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
-        what += '; batch norm folded'
-    load_whole(runner.model, plain.state_dict, path)
-    print_log(f'testing {what}', logger='current')
-    return runner, what
-
-
-def runner_without_weights(cfg: Config, quiet: bool = False) -> Runner:
-    """A runner whose model loads no checkpoint."""
-    cfg = cfg.copy()
+    tested, cfg = plain.what, plain.cfg.copy()
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
-    return build_runner(cfg, quiet)
+    runner = build_runner(cfg, quiet)
+    if plain.folded_bn:
+        mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
+        tested += '; batch norm folded'
+    load_whole(runner.model, plain.state_dict, path)
+    print_log(f'testing {tested}', logger='current')
+    return runner, tested
 
 
 def name_run(cfg: Config, name: str) -> None:
@@ -125,9 +114,8 @@ def name_run(cfg: Config, name: str) -> None:
 def leave_process_group() -> None:
     """Ends a distributed run.
 
-    A thread of gloo can still hold the tensors of the last collective, and it takes the GIL to release them. If the
-    interpreter is already shutting down, that aborts the process ("terminate called without an active exception"), and
-    the launcher reports a finished run as failed. So the process sleeps first, which leaves the GIL to the thread.
+    A thread of gloo takes the GIL to release the tensors of the last collective. While the interpreter shuts down, that
+    aborts the process ("terminate called without an active exception"), and the launcher reports a failed run.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

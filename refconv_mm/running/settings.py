@@ -13,17 +13,10 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from ..checkpoints.fusing import read_checkpoint
-from ..openmmlab.config import drop_pretrained, is_refocused_config
+from ..checkpoints.states import is_refocused_state
 from ..files.errors import CheckpointError, UntrustedError
 from ..files.reading import make_mmengine_read_safely
-from ..checkpoints.states import is_refocused_state
-
-
-def check_complete(cfg: Config) -> None:
-    """Raises a ValueError if a training config lacks a part that mmengine's runner needs."""
-    missing = [name for name in ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper') if not cfg.get(name)]
-    if missing:
-        raise ValueError(f'the config has no {", no ".join(missing)}; a training needs it')
+from ..openmmlab.config import drop_pretrained, is_refocused_config
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
@@ -43,16 +36,13 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
 
 
 def set_init(cfg: Config, path: str, trust: bool = False) -> str:
-    """Makes a training config start from a checkpoint, after a check of the checkpoint.
-
-    The checkpoint replaces every `Pretrained` init, so nothing is downloaded.
+    """Makes a training config start from a checkpoint, which replaces every `Pretrained` init.
 
     Returns:
         A description of the checkpoint, for the log.
 
     Raises:
         FileNotFoundError, CheckpointError: the checkpoint cannot be read, or it is refocused and the config is plain.
-            mmengine would drop its updates without a message and take the basis for the trained kernel.
     """
     refocused = is_refocused_state(_read(path, trust)['state_dict'])
     _refuse_bare_bases(cfg, path, refocused)
@@ -73,7 +63,7 @@ def _read(path: str, trust: bool) -> dict[str, Any]:
 
 
 def _refuse_bare_bases(cfg: Config, path: str, refocused: bool) -> None:
-    if refocused and not is_refocused_config(cfg):
+    if refocused and not is_refocused_config(cfg):  # mmengine would drop the updates without a message
         raise CheckpointError(
             f'{path} is refocused and the config is plain, so its kernels would be loaded without their updates. '
             'Fuse it first (refconv fuse CONFIG CKPT), then start from fused.pth.'
@@ -99,7 +89,7 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
             if not init:
                 raise FileNotFoundError(
                     f'--resume: there is no checkpoint in {cfg.work_dir} to resume from. To start anew, leave out '
-                    '--resume or name a start with --init.'
+                    '--resume or name a checkpoint with --init.'
                 )
             cfg.resume = False
             return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
@@ -158,12 +148,7 @@ def latest_checkpoint(work_dir: Path, trust: bool = False) -> Path | None:
 
 
 def set_amp(cfg: Config) -> None:
-    """Sets mixed precision with a dynamic loss scale.
-
-    Raises:
-        ValueError: the config has another optimizer wrapper, or there is no accelerator, which mmengine's mixed
-            precision needs.
-    """
+    """Sets mixed precision; raises a ValueError without an accelerator and for other optimizer wrappers."""
     if get_device() == 'cpu':
         raise ValueError('--amp: there is no GPU, and mmengine trains in mixed precision on accelerators only')
     if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
@@ -173,11 +158,7 @@ def set_amp(cfg: Config) -> None:
 
 
 def set_auto_scale_lr(cfg: Config) -> None:
-    """Makes mmengine scale the learning rate with the global batch size.
-
-    Raises:
-        ValueError: the config does not name the batch size that its learning rate is meant for.
-    """
+    """Makes mmengine scale the learning rate by the global batch size; a ValueError without a base size."""
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError('--auto-scale-lr: the config has no auto_scale_lr=dict(base_batch_size=...)')
     cfg.auto_scale_lr.enable = True

@@ -6,8 +6,8 @@ from mmengine.config import Config
 from torch import nn
 
 from refconv_mm import fuse, refocus
-from refconv_mm.files.errors import FuseError
 from refconv_mm.checkpoints.verify import Comparison, compare_models, example_input, relative_difference
+from refconv_mm.files.errors import FuseError
 
 
 class Net(nn.Module):
@@ -45,17 +45,17 @@ def test_the_worst_layer_is_named(name):
         compare_models(model, plain, torch.randn(1, 3, 8, 8)).check()
 
 
-def test_layers_that_agree_in_models_that_differ():
-    comparison = Comparison(layers={'a': 1e-8, 'b': 1e-7}, model=0.5, outputs='forward')
-    with pytest.raises(FuseError, match=r'end to end \(forward\).*worst of them is b'):
-        comparison.check()
-
-
-def test_what_is_not_finite_does_not_pass():
-    with pytest.raises(FuseError, match='layer b'):
-        Comparison(layers={'a': 1e-8, 'b': float('nan'), 'c': 1.0}, model=0.0).check()
-    with pytest.raises(FuseError, match='end to end'):
-        Comparison(layers={'a': 1e-8}, model=float('nan')).check()
+@pytest.mark.parametrize(
+    ('layers', 'model', 'message'),
+    [
+        ({'a': 1e-8, 'b': 1e-7}, 0.5, 'end to end .*worst of them is b'),
+        ({'a': 1e-8, 'b': float('nan'), 'c': 1.0}, 0.0, 'layer b'),
+        ({'a': 1e-8}, float('nan'), 'end to end'),
+    ],
+)
+def test_a_difference_or_a_nan_does_not_pass(layers, model, message):
+    with pytest.raises(FuseError, match=message):
+        Comparison(layers=layers, model=model, outputs='forward').check()
 
 
 @pytest.mark.parametrize('output', ['a', 'b'])

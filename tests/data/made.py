@@ -1,4 +1,4 @@
-"""Made data in other layouts than VOC and Cityscapes, written from the records of these."""
+"""Synthetic data in other layouts than VOC and Cityscapes, written from what the libraries read of these."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from refconv_mm.data.layouts import Layout, Record
-from refconv_mm.data.layouts.base import loaded_size
+from refconv_mm.data.layouts import Layout
 
 
-def size_of(record: Record) -> tuple[int, int]:
-    size = loaded_size(record.image)
-    assert size
-    return size
+def samples(layout: Layout, split: str) -> list[dict]:
+    """What the library's class reads of a split, with every image."""
+    init_default_scope({'detection': 'mmdet', 'segmentation': 'mmseg', 'classification': 'mmpretrain'}[layout.task])
+    config = {key: value for key, value in layout.dataset(split).items() if key != 'filter_cfg'}
+    return DATASETS.build(dict(config, test_mode=True, serialize_data=False, pipeline=[])).data_list
 
 
 def write_coco(layout: Layout, root: Path) -> Path:
     """`annotations/instances_SPLIT.json` and the folder SPLIT of images."""
     (root / 'annotations').mkdir(parents=True)
     # Numbered as COCO does: not from 0, and with gaps.
-    numbers = {name: 3 + 2 * i for i, name in enumerate(layout.classes)}
+    numbers = [3 + 2 * i for i in range(len(layout.classes))]
     for split in layout.splits:
         (root / split).mkdir()
         images, boxes = [], []
-        for i, record in enumerate(layout.records(split), 100):
-            path, (width, height) = shutil.copy(record.image, root / split), size_of(record)
-            images.append(dict(id=i, file_name=Path(path).name, width=width, height=height))
-            for box in record.boxes:
-                x1, y1, x2, y2 = box.corners
+        for i, sample in enumerate(samples(layout, split), 100):
+            name = Path(shutil.copy(sample['img_path'], root / split)).name
+            images.append(dict(id=i, file_name=name, width=sample['width'], height=sample['height']))
+            for item in sample['instances']:
+                x1, y1, x2, y2 = item['bbox']
                 size = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
-                boxes.append(dict(id=len(boxes), image_id=i, category_id=numbers[box.label], **size))
-        categories = [dict(id=number, name=name) for name, number in numbers.items()]
+                boxes.append(dict(id=len(boxes), image_id=i, category_id=numbers[item['bbox_label']], **size))
+        categories = [dict(id=number, name=name) for number, name in zip(numbers, layout.classes, strict=True)]
         content = dict(images=images, annotations=boxes, categories=categories)
         (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
     return root
@@ -45,13 +46,13 @@ def write_yolo(layout: Layout, root: Path) -> Path:
     for split in layout.splits:
         for kind in ('images', 'labels'):
             (root / kind / split).mkdir(parents=True)
-        for record in layout.records(split):
-            image, (width, height) = Path(shutil.copy(record.image, root / 'images' / split)), size_of(record)
-            lines = []
-            for box in record.boxes:
-                x1, y1, x2, y2 = box.corners
+        for sample in samples(layout, split):
+            image = Path(shutil.copy(sample['img_path'], root / 'images' / split))
+            width, height, lines = sample['width'], sample['height'], []
+            for item in sample['instances']:
+                x1, y1, x2, y2 = item['bbox']
                 values = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
-                lines.append(' '.join([str(layout.classes.index(box.label)), *(f'{value:.8f}' for value in values)]))
+                lines.append(' '.join([str(item['bbox_label']), *(f'{value:.8f}' for value in values)]))
             (root / 'labels' / split / f'{image.stem}.txt').write_text('\n'.join(lines) + '\n')
     names = '\n'.join(f'  {i}: {name}' for i, name in enumerate(layout.classes))
     splits = '\n'.join(f'{split}: images/{split}' for split in layout.splits)
@@ -64,9 +65,9 @@ def write_masks(layout: Layout, root: Path, classes: bool = True) -> Path:
     for split in layout.splits:
         for kind in ('images', 'masks'):
             (root / kind / split).mkdir(parents=True)
-        for i, record in enumerate(layout.records(split)):
-            shutil.copy(record.image, root / 'images' / split / f'{i:04d}.png')
-            shutil.copy(record.mask, root / 'masks' / split / f'{i:04d}.png')
+        for i, sample in enumerate(samples(layout, split)):
+            shutil.copy(sample['img_path'], root / 'images' / split / f'{i:04d}.png')
+            shutil.copy(sample['seg_map_path'], root / 'masks' / split / f'{i:04d}.png')
     if classes:
         (root / 'classes.txt').write_text('\n'.join(layout.classes) + '\n')
     return root

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from this one: real processes to kill, without the seconds of imports."""
+"""Commands in processes that are forked from this one: they can be killed, and need no seconds for imports."""
 
 from __future__ import annotations
 
@@ -18,15 +18,10 @@ from refconv_mm import commands
 
 
 def import_libraries() -> None:
-    """Imports what a training needs, once, and not in each forked process."""
+    """Imports all that a training needs, once, and not in each forked process."""
     for library in ('mmdet', 'mmseg', 'mmpretrain'):
         for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
             import_module(f'{library}.{part}')
-
-
-def leave_configs_unformatted() -> None:
-    """Formatting configs would take most of the time."""
-    config.FormatCode = lambda text, **_: (text, True)
 
 
 class Forked:
@@ -34,7 +29,7 @@ class Forked:
 
     Args:
         function: called there; its SystemExit becomes the exit code, any other error 1 with its traceback.
-        log: gets what the process prints, after what is in it.
+        log: gets the output of the process, after the text that is in it.
     """
 
     def __init__(self, function: Callable[[], object], log: Path) -> None:
@@ -62,15 +57,36 @@ class Forked:
             time.sleep(0.005)
         return self.code
 
-    def kill(self, number: int = signal.SIGKILL) -> int:
-        """Sends a signal, if the process still runs, and waits for its end."""
+    def wait_for(self, path: Path) -> None:
+        """Waits until the process has made a file."""
+        while not path.exists():
+            assert self.poll() is None, self.said[-3000:]
+            time.sleep(0.005)
+
+    def signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def kill(self) -> int:
+        """Kills the process, if it still runs, and waits for its end."""
+        self.signal(signal.SIGKILL)
         return self.wait()
+
+    def ends_well(self) -> str:
+        """Waits for exit code 0; returns the output in one line."""
+        assert self.wait() == 0, self.said[-3000:]
+        return ' '.join(self.said.split())
+
+    def refuses(self, *parts: str) -> None:
+        """Waits for exit code 2 and one last line that has all parts, without a traceback."""
+        assert self.wait() == 2, self.said[-3000:]
+        assert 'Traceback' not in self.said
+        last = self.said.strip().splitlines()[-1]
+        assert all(part in last for part in parts), last
 
     @property
     def said(self) -> str:
-        """What the process printed."""
+        """The output of the process."""
         return self.log.read_text(errors='replace')
 
 
@@ -98,7 +114,7 @@ def refconv(log: Path, *words: object) -> Forked:
     """Starts `refconv WORDS` in a forked process."""
 
     def run() -> None:
-        leave_configs_unformatted()
+        config.FormatCode = lambda text, **_: (text, True)  # formatting configs would take most of the time
         commands.main([str(word) for word in words])
 
     return Forked(run, log)

@@ -14,16 +14,15 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.checkpoints.fusing import read_checkpoint
+from refconv_mm.checkpoints.states import is_refocused_state
 from refconv_mm.files.errors import CheckpointError, DivergedError
 from refconv_mm.hooks import FiniteHook, StartHook
-from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, training_report
+from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, keep_earlier, training_report
 from refconv_mm.layers.transformation import refocused_kernel
 from refconv_mm.openmmlab.models import build_model, load_whole
-from refconv_mm.running.settings import set_init, set_resume
 from refconv_mm.running.runner import build_runner
-from refconv_mm.checkpoints.states import is_refocused_state
+from refconv_mm.running.settings import set_init, set_resume
 from refconv_mm.surgery import named_refconvs
-
 from tests.conftest import detector, random_checkpoint, segmenter
 
 
@@ -66,7 +65,7 @@ def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     (lambda layer: layer.basis[0].fill_(float('inf')), 'not finite'),
     (lambda layer: layer.basis[0].fill_(float('nan')), 'not finite'),
     (lambda layer: setattr(layer, 'source', 'random'), 'never loaded'),
-    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) at a random start"),
+    (lambda layer: layer.refocus.requires_grad_(False), r"frozen \(frozen_stages\?\) at a random initialization"),
 ])  # fmt: skip
 def test_each_guard_names_the_layer(spoil, match):
     layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), RefConvOptions(init='kaiming'))
@@ -79,11 +78,16 @@ def test_each_guard_names_the_layer(spoil, match):
     assert re.search(match, problem)
 
 
+def test_it_refuses_mmengine_s_flexible_runner():
+    with pytest.raises(ValueError, match=r'RefConvHook: .*FlexibleRunner.*use its Runner'):
+        RefConvHook().before_run(SimpleNamespace(strategy=None))
+
+
 def test_it_refuses_refconv_where_a_backbone_pads():
     __import__('mmpretrain.models')
     model = MODELS.build(dict(type='mmpretrain.EfficientNet', arch='b0', conv_cfg=dict(type='RefConv')))
     runner = SimpleNamespace(model=model, hooks=[StartHook(), FiniteHook()])
-    with pytest.raises(ValueError, match="EfficientNet: .*write type='RefConvAdaptivePadding'"):
+    with pytest.raises(ValueError, match=r"EfficientNet: .*write type='RefConvAdaptivePadding'"):
         RefConvHook().before_run(runner)
 
 
@@ -93,15 +97,19 @@ def test_a_checkpoint_with_updates_that_no_layer_takes_is_refused(name):
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, groups=4))
     refocus(model, include='1')
     runner = SimpleNamespace(model=model, _load_from='some.pth')
-    with pytest.raises(CheckpointError, match=r'some\.pth refocuses 1 layers, of which 1 are plain in this model \(0\)'):
+    with pytest.raises(CheckpointError, match=r'some\.pth refocuses 1 layers, .* 1 are plain in this model \(0\)'):
         RefConvHook().after_load_checkpoint(runner, dict(state_dict={name: torch.zeros(4, 1, 3, 3)}))
     RefConvHook().after_load_checkpoint(runner, dict(state_dict={'1.refocus': torch.zeros(4, 1, 3, 3)}))
 
 
-def test_a_frozen_map_at_the_zero_start_is_fine():
+def test_a_frozen_update_that_leaves_the_kernel_is_fine():
     layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4))
     layer.refocus.requires_grad_(False)
     assert check_layer('a', layer, set()) == []
+    trained = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), RefConvOptions(init='kaiming'))
+    trained.load_state_dict(trained.state_dict())
+    trained.refocus.requires_grad_(False)
+    assert check_layer('a', trained, set()) == []
 
 
 def test_a_map_that_the_optimizer_does_not_know_is_noticed():
@@ -130,15 +138,9 @@ def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_pa
     build_model(Config.fromfile(tmp_path / 'fused.py'))
 
 
-def test_a_model_without_refconv_is_an_error(city, tmp_path):
-    cfg = segmenter(city, tmp_path, '_control', custom_hooks=[dict(type='RefConvHook')])
-    with pytest.raises(ValueError, match='no RefConv layer'):
-        build_runner(cfg).train()
-
-
 def test_layers_that_are_all_of_other_kinds_are_an_error_with_reasons(city, tmp_path):
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.kinds': 'grouped'}), tmp_path)
-    with pytest.raises(ValueError, match='no RefConv layer.*The convolutions: '):
+    with pytest.raises(ValueError, match=r'no RefConv layer.*The convolutions: '):
         build_runner(cfg).train()
 
 
@@ -169,32 +171,14 @@ def test_a_run_ends_with_verified_fused_files(seg_run):
     assert marked['fused'] is False
 
 
-def test_files_of_an_earlier_run_are_kept(city, tmp_path):
-    work_dir = tmp_path / 'work'
-    for _ in range(2):
-        build_runner(ready(segmenter(city, work_dir, iters=1), tmp_path)).train()
-    names = sorted(p.name for p in work_dir.glob('fused*'))
-    assert len(names) == 4
-    assert {'fused.py', 'fused.pth'} < set(names)
-
-
-def test_every_update_moves_before_and_after_a_validation(city, tmp_path):
-    changes = {'train_cfg.val_interval': 1, 'default_hooks.refconv.fuse_after_train': False}
-    cfg = ready(segmenter(city, tmp_path, iters=2, **changes), tmp_path)
-    changed, before = [], {}
-    runner = build_runner(cfg)
-
-    class Watch(RefConvHook):
-        def before_train_iter(self, runner, **_):
-            before.update(maps(runner.model))
-
-        def after_train_iter(self, runner, **_):
-            now = maps(runner.model)
-            changed.append(sum(not torch.equal(now[name], before[name]) for name in now))
-
-    runner.register_hook(Watch(fuse_after_train=False))
-    runner.train()
-    assert changed == [17, 17]
+def test_files_of_an_earlier_run_are_kept(tmp_path):
+    for name in ('fused.pth', 'fused.py'):
+        (tmp_path / name).write_text(name)
+    keep_earlier(tmp_path)
+    assert [re.sub(r'\d{8}_\d{6}', 'TIME', path.name) for path in sorted(tmp_path.iterdir())] == [
+        'fused_TIME.pth',
+        'fused_TIME.py',
+    ]
 
 
 def test_averaged_weights_are_tested_and_fused(city, tmp_path):
@@ -219,10 +203,8 @@ def test_averaged_weights_are_tested_and_fused(city, tmp_path):
 
 @pytest.mark.parametrize('ema', [
     dict(type='EMAHook'),
-    dict(type='EMAHook', priority='LOW'),
     dict(type='EMAHook', priority='VERY_LOW'),
     dict(type='mmpretrain.EMAHook', evaluate_on_ema=True, evaluate_on_origin=True),
-    dict(type='mmpretrain.EMAHook', evaluate_on_ema=False, evaluate_on_origin=True),
 ], ids=str)  # fmt: skip
 def test_what_is_evaluated_is_what_the_model_holds_whenever_ema_swaps(city, tmp_path, monkeypatch, ema):
     changes = {'train_cfg.val_interval': 2, 'default_hooks.refconv.fuse_after_train': False}
@@ -265,18 +247,11 @@ def test_the_log_says_which_weights_are_evaluated():
     ]
 
 
-def test_a_random_start_is_not_tested(city, tmp_path):
+def test_an_untrained_random_initialization_is_not_tested(city, tmp_path):
     """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
-    with pytest.raises(ValueError, match=r'17 layers have an untrained random start.*fused\.py'):
+    with pytest.raises(ValueError, match=r'17 layers have an untrained random initialization.*fused\.py'):
         build_runner(cfg).test()
-
-
-def test_a_trained_map_may_be_frozen():
-    layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4), RefConvOptions(init='kaiming'))
-    layer.load_state_dict(layer.state_dict())
-    layer.refocus.requires_grad_(False)
-    assert check_layer('a', layer, set()) == []
 
 
 def test_resume_goes_on_with_maps_and_bases(city, tmp_path):
@@ -308,13 +283,10 @@ class _Remember(RefConvHook):
 
 
 @pytest.mark.parametrize('changes', [
-    {'model.backbone.norm_cfg': dict(type='SyncBN')},
-    {'model.backbone.frozen_stages': 2},
-    {'model.backbone.with_cp': True},
-    {'model.backbone.norm_eval': True},
-    {'efficient_conv_bn_eval': ['backbone']},
-    {'model.backbone.conv_cfg.init': 'kaiming', 'model.backbone.conv_cfg.gain': None},
-    {'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.clip_grad': dict(_delete_=True, max_norm=1.0)},
+    {'model.backbone.norm_cfg': dict(type='SyncBN'), 'model.backbone.frozen_stages': 2, 'model.backbone.with_cp': True},
+    {'model.backbone.norm_eval': True, 'efficient_conv_bn_eval': ['backbone']},
+    {'model.backbone.conv_cfg.init': 'kaiming', 'model.backbone.conv_cfg.gain': None,
+     'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.clip_grad': dict(_delete_=True, max_norm=1.0)},
 ], ids=lambda changes: next(iter(changes)))  # fmt: skip
 def test_what_is_in_daily_use_works(city, tmp_path, changes):
     cfg = ready(segmenter(city, tmp_path, custom_hooks=[], **changes), tmp_path)
@@ -325,14 +297,6 @@ def test_what_is_in_daily_use_works(city, tmp_path, changes):
     assert bool(frozen) == ('model.backbone.frozen_stages' in changes)
     assert set(moved) | set(frozen) == set(maps(runner.model))
     assert (tmp_path / 'fused.pth').is_file()
-
-
-def test_frozen_layers_with_a_random_start_are_refused(city, tmp_path):
-    changes = {'model.backbone.frozen_stages': 1, 'model.backbone.conv_cfg.init': 'kaiming'}
-    cfg = ready(segmenter(city, tmp_path, **changes), tmp_path)
-    with pytest.raises(ValueError, match='at a random start') as error:
-        build_runner(cfg).train()
-    assert str(error.value).count('at a random start') == 1  # of layer1; the stem is dense and plain
 
 
 def test_amp_trains_in_bfloat16(city, tmp_path, monkeypatch):
@@ -364,5 +328,5 @@ def test_a_detector_trains_through_boxes_of_no_size(voc, tmp_path):
     assert detector(root, tmp_path).train_dataloader.dataset.filter_cfg.bbox_min_size == 1
     train(1)
     # If this fails, the trap is gone and the filter is no longer needed.
-    with pytest.raises(DivergedError, match=r'step \d: loss_bbox is (nan|inf).*images .*\.jpg'):
+    with pytest.raises(DivergedError, match=r'step \d: loss (nan|inf), .*loss_bbox (nan|inf).*images .*\.jpg'):
         train(None)

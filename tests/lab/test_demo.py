@@ -2,7 +2,6 @@
 
 import demo as data
 from demo import main as demo
-
 from tests.conftest import DEMO
 
 

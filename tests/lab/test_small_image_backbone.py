@@ -6,10 +6,9 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from refconv_mm.openmmlab.models import build_model
 from lab.nets.small_image_backbone import build_small_image_backbone
+from refconv_mm.openmmlab.models import build_model
 from refconv_mm.surgery import named_refconvs
-
 from tests.conftest import ROOT
 
 
@@ -41,7 +40,9 @@ def test_names_that_are_not_there_are_refused():
 )
 def test_the_four_nets_on_an_image_of_cifar(net, layers, side):
     cfg = Config.fromfile(ROOT / f'lab/configs/cifar10/{net}_cifar10.py')
-    cfg.model.backbone = dict(type='RefocusedBackbone', kinds=['depthwise', 'grouped', 'dense'], backbone=cfg.model.backbone)
+    cfg.model.backbone = dict(
+        type='RefocusedBackbone', kinds=['depthwise', 'grouped', 'dense'], backbone=cfg.model.backbone
+    )
     model = build_model(cfg)
     assert len(named_refconvs(model)) == layers
     (features,) = model.extract_feat(torch.zeros(1, 3, 32, 32), stage='backbone')

@@ -6,13 +6,13 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, MODELS
 
-from lab.nets.small_images import LoadImageOnce
+from lab.nets.small_images import LabLoadImageOnce
 from refconv_mm.surgery import named_refconvs
 
 
 def test_the_net_halves_three_times_and_takes_conv_cfg():
-    plain = MODELS.build(dict(type='SmallMobileNet'))
-    net = MODELS.build(dict(type='SmallMobileNet', conv_cfg=dict(type='RefConv', kinds=['depthwise', 'dense'])))
+    plain = MODELS.build(dict(type='LabSmallMobileNet'))
+    net = MODELS.build(dict(type='LabSmallMobileNet', conv_cfg=dict(type='RefConv', kinds=['depthwise', 'dense'])))
     (out,) = net(torch.randn(2, 3, 32, 32))
     assert out.shape == (2, 160, 4, 4)
     assert len(named_refconvs(net)) == 6
@@ -24,7 +24,7 @@ def test_an_image_is_decoded_once_and_left_as_it_was(tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     path = str(tmp_path / 'a.png')
     cv2.imwrite(path, image)
-    load = LoadImageOnce()
+    load = LabLoadImageOnce()
     first = load(dict(img_path=path))
     assert np.array_equal(first['img'], image)
     first['img'][:] = 0  # whatever is done to what was handed out first
@@ -41,7 +41,7 @@ class Eleven(BaseDataset):
 
 
 def test_every_fifth_image_is_held_out():
-    config = dict(type='EveryFifth', dataset=dict(type='Eleven'))
+    config = dict(type='LabEveryFifth', dataset=dict(type='Eleven'))
     held_out, others = (DATASETS.build(dict(config, held_out=held_out)) for held_out in (True, False))
     assert [data['number'] for data in held_out] == [4, 9]
     assert [data['number'] for data in others] == [0, 1, 2, 3, 5, 6, 7, 8, 10]

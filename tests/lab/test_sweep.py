@@ -1,82 +1,106 @@
-"""A dozen models of the sweep, each in its process; what is written, and how it goes on."""
+"""The sweep: refocusing and fusing one model of each family of five libraries.
+
+pytest tests/lab/test_sweep.py                                          # a dozen models
+SWEEP_TABLE=lab/models_table.md pytest -m slow tests/lab/test_sweep.py  # all, for hours; writes the table
+"""
 
 import json
+import multiprocessing
+import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from lab.sweep.families import LIBRARIES, OPENMMLAB, families
-from lab.sweep.page import as_page
-from lab.sweep.runner import planned, read_results, run_sweep
+from refconv_mm.console import table
 
+from .sweep_models import LIBRARIES, OPENMMLAB, check_model, families
+
+MODELS = {f'{lib}/{family}': (lib, model) for lib in LIBRARIES for family, model in families(lib).items()}
 # family: how many convolutions conv_cfg reaches, of those of the backbone; '' outside OpenMMLab
 DOZEN = {
-    'mmpretrain/mobilenet_v2': '18 of 18',
-    'mmpretrain/efficientnet': '17 of 17',
-    'mmpretrain/shufflenet_v2': '20 of 20',
+    'mmpretrain/mobilenet_v2': '18/18',
+    'mmpretrain/efficientnet': '17/17',
     'mmpretrain/lenet': 'not taken',
-    'mmdet/yolox': '13 of 13',
-    'mmdet/ssd': '18 of 18',
-    'mmseg/fastscnn': '3 of 14',
-    'mmseg/erfnet': '0 of 71',
+    'mmdet/ssd': '18/18',
+    'mmseg/fastscnn': '3/14',
+    'mmseg/erfnet': '0/71',
     'torchvision/squeezenet': '',
-    'torchvision/mobilenetv3': '',
-    'timm/nfnet': '',
-    'timm/convit': '',
     'torchvision/video.s3d': '',
+    'timm/nfnet': '',
 }
+RESULTS = Path(os.environ.get('SWEEP_RESULTS', 'work_dirs/sweep.jsonl'))  # a finished model is not checked again
+
+
+def as_table(found: dict[str, dict[str, str]]) -> str:
+    """One line a family: refocused convolutions of all, the reach of `conv_cfg` in the backbone, and the result."""
+    counts = Counter((family.partition('/')[0], row['result'].partition(':')[0]) for family, row in found.items())
+    columns = list(dict.fromkeys(result for _, result in counts))
+    libraries = [library for library in LIBRARIES if any(key[0] == library for key in counts)]
+    summary = table(['library', *columns], [(lib, *(counts[lib, column] for column in columns)) for lib in libraries])
+    rows = [
+        (family, Path(row['model']).stem, row.get('refocused', ''), row.get('conv_cfg', ''),
+         row['result'].partition(':')[0])
+        for family, row in found.items()
+    ]  # fmt: skip
+    return f'{summary}\n\n{table(["family", "model", "refocused", "conv_cfg", "result"], rows)}\n'
+
+
+def in_process(library: str, model: str, timeout: float = 300) -> dict[str, str]:
+    """The result of a model from a process of its own: an endless loop is a result as well."""
+    os.environ.update(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        try:
+            return pool.apply_async(check_model, (library, model)).get(timeout)
+        except multiprocessing.TimeoutError:
+            return dict(result=f'not finished after {timeout:.0f} s')
+
+
+@pytest.mark.parametrize('family', [family for family in DOZEN if family in MODELS])
+def test_a_model_is_right(family):
+    found = check_model(*MODELS[family])
+    if family == 'torchvision/video.s3d':
+        assert found == dict(result='nothing to refocus')
+        return
+    assert found['result'] == 'right', found
+    assert found.get('conv_cfg', '') == DOZEN[family]
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory):
-    path = tmp_path_factory.mktemp('sweep') / 'results.jsonl'
-    models = planned(LIBRARIES, list(DOZEN))
-    return {f'{r["library"]}/{r["family"]}': r for r in run_sweep(models, path, timeout=500)}
+def results():
+    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
+    found = {row['family']: row for row in map(json.loads, lines)}
+    yield found
+    if path := os.environ.get('SWEEP_TABLE'):
+        Path(path).write_text(as_table({family: found[family] for family in MODELS if family in found}))
 
 
-@pytest.mark.parametrize('family', DOZEN)
-def test_a_model_is_right(results, family):
-    result = results[family]
-    if family == 'torchvision/video.s3d':
-        assert (
-            result['result']
-            == 'nothing to refocus: 78 x Conv3d (torch.nn.modules.conv): RefConv does not replace this type'
-        )
-        return
-    assert result['result'] == 'right', result
-    assert result['refocused'] + sum(result['left'].values()) == result['found']
-    assert result['start'] == result['fused'] == 0.0
-    assert result.get('conv_cfg', '') == DOZEN[family]
-    assert bool(result['note']) == (family == 'timm/convit')
+@pytest.mark.slow
+@pytest.mark.parametrize('family', MODELS)
+def test_no_model_is_wrong(family, results):
+    library, model = MODELS[family]
+    if family not in results:
+        results[family] = dict(family=family, model=model, **in_process(library, model))
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        with RESULTS.open('a') as file:
+            file.write(json.dumps(results[family]) + '\n')
+    assert not results[family]['result'].startswith('WRONG'), results[family]
 
 
 def test_every_library_has_families():
-    for library in LIBRARIES:
+    for library in {family.partition('/')[0] for family in MODELS}:
         assert len(families(library)) > 30, library
-    for library in OPENMMLAB:
-        assert all(model.endswith('.py') for model in families(library).values())
+        if library in OPENMMLAB:
+            assert all(model.endswith('.py') for model in families(library).values())
     assert families('mmpretrain')['resnet'] == 'resnet/resnet18_8xb32_in1k.py'
 
 
-def test_a_time_out_is_a_result_and_what_is_known_is_not_repeated(tmp_path):
-    path = tmp_path / 'results.jsonl'
-    models = planned(['torchvision'], ['torchvision/vgg', 'torchvision/alexnet'])
-    known = {
-        **models[0],
-        'seconds': 1.0,
-        'result': 'right',
-        'refocused': 1,
-        'found': 1,
-        'left': {},
-        'note': '',
-        'ran': '',
+def test_the_table_has_a_line_for_each_family():
+    found = {
+        'mmdet/ssd': dict(model='ssd/ssdlite.py', refocused='18/52', conv_cfg='18/18', result='right'),
+        'timm/cait': dict(model='cait_m36', result='not built: RuntimeError: no room'),
     }
-    path.write_text(json.dumps(known) + '\n{"library": "torchvision", "fam')
-    (late,) = run_sweep(models, path, timeout=0)
-    assert late['family'] == 'vgg'
-    assert late['result'] == 'not finished after 0 s'
-    assert read_results(path) == [known, late]
-    assert not list(run_sweep(models, path, timeout=0))
-    page = as_page(read_results(path), planned(['torchvision'], ['torchvision/resnet']), 'refconv sweep')
-    assert '| torchvision | 2 | 1 | 0 | 1 | 0 |' in page
-    assert '| vgg | `vgg11` | not finished after 0 s |' in page
-    assert 'Not checked yet: torchvision/resnet.' in page
+    text = as_table(found)
+    assert '| mmdet | 1 | 0 |' in text
+    assert '| mmdet/ssd | ssdlite | 18/52 | 18/18 | right |' in text
+    assert '| timm/cait | cait_m36 |  |  | not built |' in text

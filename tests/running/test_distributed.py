@@ -1,23 +1,12 @@
-"""Training in several processes gives the losses and weights of training in one; and the bytes that a step sends."""
+"""Training in several processes gives the losses and weights of training in one."""
 
-import math
-import re
 import shutil
 
 import pytest
 import torch
-import torch.distributed as dist
-from mmengine.hub import get_config
-from mmengine.registry import MODELS, init_default_scope
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from refconv_mm import refocus
-from lab.benchmark.released_layer import with_released_layers
-from lab.benchmark.gradient_bytes import gradient_bytes, whole_state_dict
-from refconv_mm.running.runner import build_runner
 from refconv_mm.files.unpickling import takes_allow_list
-
+from refconv_mm.running.runner import build_runner
 from tests import equal_worker as worker
 from tests.conftest import ROOT, detector, needs_new_torch, random_checkpoint, run
 
@@ -85,7 +74,7 @@ def same_boxes(voc, tmp_path_factory):
 @pytest.fixture(scope='module')
 def two(one, start, same_boxes):
     """The jobs in two processes, in one launch."""
-    jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}', 'counted', 'skipped']
+    jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}', f'ssdlite={same_boxes}']
     return launch(2, start.parent / 'two', start, *jobs, *['sharded'] * takes_allow_list())
 
 
@@ -103,14 +92,6 @@ def test_without_talking_the_first_of_two_processes_would_end_elsewhere(one, sta
     """The comparison above can fail: half of each batch, as the first process sees it, leads to other weights."""
     alone = worker.toy(tmp_path, start, **{'model.half': True})
     assert distance(alone['state'], one['state']) > 1e-2
-
-
-def test_all_processes_skip_a_step_in_which_one_has_a_loss_of_nan(two, start, tmp_path):
-    one = worker.skipped(tmp_path, start)
-    assert sum(map(math.isnan, one['losses'])) == worker.EPOCHS
-    for result in two['skipped']:
-        assert result['losses'] == pytest.approx(one['losses'], rel=0, abs=EXACT, nan_ok=True)
-        assert distance(result['state'], one['state']) < EXACT
 
 
 def test_a_checkpoint_of_one_process_resumes_in_two(one, two):
@@ -147,80 +128,3 @@ def test_fully_sharded_training_is_that_of_one_process(two, start, tmp_path):
         assert {'layers.0.refocus_map', 'layers.4.weight', 'layers.6.refocus'} <= set(result['sharded'])
         assert_same([result], expected)
         torch.testing.assert_close(result['outputs'], expected['outputs'], rtol=0, atol=EXACT)  # of the fused model
-
-
-def test_a_whole_state_is_the_state():
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
-    refocus(model, gain=2.0)
-    assert distance(whole_state_dict(model), model.state_dict()) == 0
-
-
-def conv_net():
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 2, 1, bias=False))
-
-
-def backward(net):
-    net(torch.ones(1, 3, 7, 7)).sum().backward()
-
-
-def test_gradient_bytes_are_those_of_what_trains():
-    model = conv_net()
-    assert gradient_bytes(model, backward) == 4 * sum(p.numel() for p in model.parameters())
-    counted = model[0].weight.grad.clone()
-    model.zero_grad()
-    backward(model)  # the count removed its hook, and the gradients are those of the step
-    assert torch.equal(model[0].weight.grad, counted)
-    model[0].requires_grad_(False)
-    assert gradient_bytes(model.double(), lambda net: net(torch.ones(1, 3, 7, 7).double()).sum().backward()) == 8 * 96
-    assert not dist.is_initialized()
-
-
-@pytest.mark.parametrize('form', ['plain', 'refocused', 'released'])
-def test_mobilenetv2_sends_what_the_docs_say(form):
-    init_default_scope('mmpretrain')
-    model = MODELS.build(get_config('mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py').model)
-    if form != 'plain':
-        refocus(model.backbone, kinds=('depthwise', 'dense'))
-    if form == 'released':
-        with_released_layers(model)
-    counted = gradient_bytes(model, lambda net: sum(out.sum() for out in net(torch.ones(2, 3, 32, 32))).backward())
-    assert counted == (176_203_808 if form == 'released' else 14_019_488)
-    assert f'{counted:,}' in (ROOT / 'docs' / 'distributed.md').read_text()
-
-
-def test_bytes_are_counted_by_one_process_of_several(two):
-    assert [result['bytes'] for result in two['counted']] == [worker.toy_bytes(), 0]
-
-
-def test_counting_cleans_up_after_an_error():
-    def fail(net):
-        raise RuntimeError('no memory')
-
-    with pytest.raises(RuntimeError, match='no memory'):
-        gradient_bytes(conv_net(), fail)
-    assert not dist.is_initialized()
-    assert gradient_bytes(conv_net(), backward) == 4 * 320
-
-
-def test_an_existing_process_group_is_left_as_it_was():
-    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        assert gradient_bytes(conv_net(), backward) == 4 * 320
-        assert dist.is_initialized()
-        with pytest.raises(ValueError, match='must not be wrapped, got a DistributedDataParallel'):
-            gradient_bytes(DistributedDataParallel(conv_net()), backward)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-
-
-def test_what_cannot_be_counted_is_refused():
-    with pytest.raises(TypeError, match='list'):
-        gradient_bytes([], backward)
-    with pytest.raises(ValueError, match='a parameter that requires a gradient'):
-        gradient_bytes(conv_net().requires_grad_(False), backward)
-    model = conv_net()
-    model.add_module('unused', nn.Conv2d(1, 1, 1))
-    model.forward = lambda x: nn.Sequential(*model[:3])(x)
-    with pytest.raises(ValueError, match=re.escape('these have none: unused.weight, unused.bias')):
-        gradient_bytes(model, backward)

@@ -8,11 +8,11 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from refconv_mm.running import settings as run_settings
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.commands.test import metrics_table
 from refconv_mm.files.errors import CheckpointError
-from refconv_mm.deploy.onnx_runner import runner_for_test
+from refconv_mm.running import settings as run_settings
+from refconv_mm.running.runner import build_runner, check_start, runner_for_checkpoint
 from refconv_mm.running.settings import (
     set_amp,
     set_auto_scale_lr,
@@ -21,9 +21,7 @@ from refconv_mm.running.settings import (
     set_resume,
     set_work_dir,
 )
-from refconv_mm.running.runner import build_runner, check_start
 from refconv_mm.surgery import named_refconvs
-
 from tests.conftest import segmenter
 
 
@@ -34,7 +32,7 @@ def fused_files(seg_run, tmp_path_factory):
 
 
 def score(cfg, path, **options):
-    runner, what = runner_for_test(cfg, str(path), **options)
+    runner, what = runner_for_checkpoint(cfg, str(path), **options)
     assert not named_refconvs(runner.model)  # the tested model is plain
     return runner.test()['mIoU'], what
 
@@ -59,13 +57,13 @@ def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_fi
 
 def test_a_refocused_checkpoint_under_a_plain_config_is_explained(seg_run, city):
     with pytest.raises(CheckpointError, match=r'is refocused and the config is plain.*refconv fuse CONFIG CKPT'):
-        runner_for_test(segmenter(city, seg_run['work_dir'], '_control'), str(seg_run['last']))
+        runner_for_checkpoint(segmenter(city, seg_run['work_dir'], '_control'), str(seg_run['last']))
 
 
 def test_a_checkpoint_of_another_model_is_refused(seg_run, tmp_path):
     torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match='does not fit the model'):
-        runner_for_test(seg_run['cfg'], str(tmp_path / 'x.pth'))
+        runner_for_checkpoint(seg_run['cfg'], str(tmp_path / 'x.pth'))
 
 
 def test_folded_weights_are_tested_folded(seg_run, tmp_path):

@@ -10,7 +10,7 @@ data_root = 'data/cifar10/'  # the line to edit: a folder with train/ and val/, 
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='SmallImageBackbone',
+        type='LabSmallImageBackbone',
         backbone=dict(type='MobileNetV2', norm_cfg=dict(type='BN', momentum=0.1)),
         stride1=['conv1.conv'],
     ),

@@ -9,14 +9,14 @@ data_root = 'data/cifar10_full/'  # the line to edit: a folder with train/, a fo
 
 model = dict(
     type='ImageClassifier',
-    backbone=dict(type='SmallMobileNet'),
+    backbone=dict(type='LabSmallMobileNet'),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=160, loss=dict(type='CrossEntropyLoss'), topk=(1,)),
 )
 # Of the files as they are; the images are read as BGR.
 data_preprocessor = dict(num_classes=10, mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=True)
 dataset = dict(type='CustomDataset', data_root=data_root, data_prefix='train', with_label=True)
-load = [dict(type='LoadImageOnce')]
+load = [dict(type='LabLoadImageOnce')]
 pack = [dict(type='PackInputs')]
 augment = [
     dict(type='RandomCrop', crop_size=32, padding=4),
@@ -27,14 +27,14 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='EveryFifth', held_out=False, dataset=dict(**dataset, pipeline=[*load, *augment, *pack])),
+    dataset=dict(type='LabEveryFifth', held_out=False, dataset=dict(**dataset, pipeline=[*load, *augment, *pack])),
 )
 val_dataloader = dict(
     batch_size=250,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='EveryFifth', held_out=True, dataset=dict(**dataset, pipeline=[*load, *pack])),
+    dataset=dict(type='LabEveryFifth', held_out=True, dataset=dict(**dataset, pipeline=[*load, *pack])),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1,))

@@ -1,80 +1,54 @@
-"""The layouts in which people have their data, each with a reader that gives the same records."""
+"""The layouts in which people have their data: each module recognises one and says which library's class reads it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-from .base import Box, Layout, Record
-from .class_folders import ClassFolders
-from .coco import Coco, coco_records
-from .masks import Cityscapes, Masks, mask_records
-from .voc import Voc, voc_record
-from .yolo import Yolo, YoloDataset, yolo_records
+from ...files.errors import DataError
+from . import class_folders, coco, masks, voc, yolo
+from .base import Layout
 
-__all__ = [
-    'LAYOUTS',
-    'Box',
-    'Layout',
-    'Record',
-    'YoloDataset',
-    'coco_records',
-    'detect_layout',
-    'read_dataset',
-    'voc_record',
-    'yolo_records',
-]
+__all__ = ['LAYOUTS', 'Layout', 'detect_layout']
 
-# From the most special to the most general.
-LAYOUTS: tuple[type[Layout], ...] = (Voc, Cityscapes, Coco, Yolo, Masks, ClassFolders)
+LAYOUTS = {module.NAME: module for module in (voc, coco, yolo, masks, class_folders)}
 
 
-def detect_layout(folder: str | Path) -> Layout:
+def detect_layout(
+    folder: str | Path, out: str | Path = '.', layout: str | None = None, mask_values: Sequence[int] | None = None
+) -> Layout:
     """Detects how the data in a folder is laid out.
+
+    Args:
+        folder: the data.
+        out: the folder of the configs, which gets the `files` of the layout.
+        layout: the name of the layout, where several fit.
+        mask_values: the numbers that stand in label maps for class 0, 1 and so on.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: the layout is none of ours, or something that a training needs is wrong or missing.
+        ValueError: no layout fits, or several do, or something that a training needs is wrong or missing.
     """
-    root = Path(folder)
+    root, out = Path(folder).resolve(), Path(out).resolve()
     if not root.is_dir():
         raise FileNotFoundError(f'{root} is not a folder; data_root names the folder of the data')
-    for kind in LAYOUTS:
-        layout = kind.find(root)
-        if layout:
-            if not layout.sets or not layout.classes:
-                what = 'split' if not layout.sets else 'class'
-                raise ValueError(f'{root} looks like the {layout.name} layout but has no {what}: {layout.looks_for}')
-            return layout
-    needed = '\n'.join(f'  {kind.name}: {kind.looks_for}' for kind in LAYOUTS)
-    inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
-    raise ValueError(
-        f'{root} has none of the known layouts; it holds {inside}. The layouts and what they need:\n{needed}'
-    )
-
-
-def read_dataset(config: dict, kind: str, classes: tuple[str, ...]) -> Iterator[Record] | None:
-    """The records of a data set of a config, or None if its own reader tells as much.
-
-    mmdet's reader of COCO drops boxes without a word, and ours of YOLO stops at the first wrong line. mmseg's reader of
-    mask folders does not see what has no partner; of these there are only the records with faults.
-
-    Args:
-        config: of the data set.
-        kind: the name of its class.
-        classes: those of the config.
-
-    Raises:
-        OSError, ValueError: while it is read: the list of the data set is missing or unreadable.
-    """
-    root, prefix = config.get('data_root') or '', config.get('data_prefix') or {}
-    if kind == 'CocoDataset':
-        return coco_records(os.path.join(root, config['ann_file']), os.path.join(root, prefix.get('img', '')))
-    if kind == 'YoloDataset':
-        return yolo_records(root, config['images'], classes)
-    if kind == 'BaseSegDataset' and not config.get('ann_file'):
-        images, masks = (Path(root, prefix.get(key, '')) for key in ('img_path', 'seg_map_path'))
-        records = mask_records(images, masks, config.get('img_suffix', '.jpg'), config.get('seg_map_suffix', '.png'))
-        return (record for record in records if record.faults)
-    return None
+    reasons = {name: reason for name, module in LAYOUTS.items() if (reason := module.find(root))}
+    if layout:
+        reasons = {layout: reasons.get(layout, '')}
+    if len(reasons) > 1:
+        text = '; '.join(f'{name}, since it has {reason}' for name, reason in reasons.items())
+        raise DataError(f'{root} fits more than one layout: {text}. Choose with --layout NAME')
+    if not any(reasons.values()):
+        needed = '\n'.join(f'  {name}: {module.NEEDS}' for name, module in LAYOUTS.items())
+        inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
+        raise DataError(
+            f'{root} has none of the known layouts{f" or not {layout}" if layout else ""}; it holds {inside}. The '
+            f'layouts and what they need:\n{needed}'
+        )
+    module = LAYOUTS[next(iter(reasons))]
+    found = module.read(root, out, mask_values) if module is masks else module.read(root, out)
+    if mask_values and module is not masks:
+        raise DataError(f'--mask-values belongs to label maps; {root} has the layout {found.name}')
+    if not found.classes:
+        raise DataError(f'{root} has the layout {found.name} and no class: {module.NEEDS}')
+    return found

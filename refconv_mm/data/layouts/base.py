@@ -1,123 +1,53 @@
-"""What all layouts have in common: a layout, and the records that its reader gives."""
+"""What all layouts have in common: a layout, the names of splits, and COCO's JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from PIL import Image
+from ...files.errors import DataError
+from ..images import IMAGES, images_in
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-# Folders and lists of a split are often called otherwise.
-SPLITS = {
-    'train': ('train', 'training', 'trainval', 'train2017'),
-    'val': ('val', 'valid', 'validation', 'val2017'),
-    'test': ('test', 'testing', 'test2017'),
-}
+__all__ = ['IMAGES', 'Layout', 'coco_text', 'images_in', 'names_masks', 'split_of', 'with_val']
+
+WORDS = {'train': ('train', 'training', 'trainval'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
+MASKS = re.compile('(^|[^a-z])(masks?|labels?|annot|anns?|gt|ground|truth|seg|target)')
 
 
-@dataclass(frozen=True)
-class Box:
-    """A box as its file has it, right or wrong.
-
-    Attributes:
-        label: the class by name; what the file says if that is no class of the data.
-        corners: `(x1, y1, x2, y2)` in pixels from 0.
-        where: its place in the file, such as `'line 3'`.
-    """
-
-    label: str
-    corners: tuple[float, float, float, float]
-    where: str
-
-
-@dataclass(frozen=True)
-class Record:
-    """An image with its annotation.
-
-    Attributes:
-        image: path of the image; `''` if the faults belong to no image.
-        where: path of the annotation, for messages.
-        boxes: in detection; None elsewhere.
-        mask: path of the label map, in segmentation.
-        label: the class by name, in classification.
-        size: the image's (width, height), if the annotation says it.
-        faults: what the reader could not read, as `(kind, details)`.
-    """
-
-    image: str
-    where: str
-    boxes: tuple[Box, ...] | None = None
-    mask: str | None = None
-    label: str | None = None
-    size: tuple[int, int] | None = None
-    faults: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
+@dataclass
 class Layout:
-    """A folder of data whose layout is known; subclasses are the layouts.
+    """A folder of data whose layout is known.
 
     Attributes:
         name: of the layout.
         task: `'detection'`, `'segmentation'` or `'classification'`.
         root: the folder.
-        classes: in the order of the class numbers.
+        classes: in the order of the labels.
         sets: what distinguishes each split's data set config, by `'train'`, `'val'` and `'test'`.
+        files: what the folder of the configs gets: the text of a file, or a function that writes a folder.
+        said: what the user must know.
     """
 
-    name: ClassVar[str]
-    task: ClassVar[str]
-    looks_for: ClassVar[str]
-
+    name: str
+    task: str
     root: Path
     classes: tuple[str, ...]
     sets: dict[str, dict[str, Any]]
-
-    @classmethod
-    def find(cls, root: Path) -> Layout | None:
-        """The layout of a folder, or None if it is not this one.
-
-        Raises:
-            ValueError: it is this one, and something that a training needs is wrong or missing.
-        """
-        raise NotImplementedError
-
-    def records(self, split: str) -> Iterator[Record]:
-        """Reads the images of a split with their annotations; faults are told, not raised."""
-        raise NotImplementedError
+    files: dict[str, str | Callable[[Path], None]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of `'train'`, `'val'` and `'test'` that the folder has."""
-        return tuple(self.sets)
-
-    @property
-    def images(self) -> dict[str, int]:
-        """The number of images by split."""
-        return {split: sum(bool(record.image) for record in self.records(split)) for split in self.sets}
+        """Those of `'train'`, `'val'` and `'test'` that there are."""
+        return tuple(split for split in WORDS if split in self.sets)
 
     def dataset(self, split: str) -> dict[str, Any]:
-        """The config of a split's data set, without a pipeline.
-
-        A missing test split is the val split, and a missing val split the test split. If both are missing, every fifth
-        image of the train split is the val split; not in detection, where mmdet leaves images out before it counts.
-
-        Raises:
-            ValueError: the folder has no such split.
-        """
-        other = {'val': 'test', 'test': 'val'}.get(split, split)
-        found = self.sets.get(split) or self.sets.get(other)
-        if set(self.sets) == {'train'} and self.task != 'detection':
-            chosen = [i for i in range(self.images['train']) if (i % 5 == 4) == (split != 'train')]
-            found = dict(self.sets['train'], indices=chosen)
-        if found is None:
-            raise ValueError(
-                f'{self.root} ({self.name} layout) has no {split} split, only {", ".join(self.sets)}; both train and '
-                f'val are needed: {self.looks_for}'
-            )
+        """The config of a split's data set, without a pipeline; val and test stand for each other if one is missing."""
+        found = self.sets.get(split) or self.sets[{'val': 'test', 'test': 'val'}[split]]
         config = dict(data_root=f'{self.root}/', metainfo=dict(classes=self.classes), **found)
         if split != 'train':
             config['test_mode'] = True
@@ -127,33 +57,48 @@ class Layout:
         return config
 
 
-def split_of(name: str) -> str | None:
-    """The split that a folder or file name stands for."""
-    return next((split for split, names in SPLITS.items() if name.lower() in names), None)
+def split_of(path: Path | str) -> str | None:
+    """The split that a word of a name, or of a relative path, stands for."""
+    words = re.split('[^a-z]+', str(path).lower())
+    return next((split for split, known in WORDS.items() if any(word in known for word in words)), None)
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders of splits directly inside a folder; trainval gives way to train."""
-    found: dict[str, Path] = {}
-    for split, names in SPLITS.items():
-        for name in names:
-            path = folder / name
-            if path.is_dir():
-                found.setdefault(split, path)
-    return found
+def names_masks(path: Path | str) -> bool:
+    """Whether a name, or a part of a relative path, says label maps: masks, Ground_Truth, gtFine and so on."""
+    return bool(MASKS.search(re.sub('([a-z])([A-Z])', r'\1_\2', str(path)).lower()))
 
 
-def images_in(folder: Path, deep: bool = False) -> list[Path]:
-    """The images of a folder, sorted."""
-    return sorted(path for path in (folder.rglob('*') if deep else folder.glob('*')) if path.suffix.lower() in IMAGES)
+def with_val(parts: dict[str, list], said: list[str], root: Path) -> dict[str, list]:
+    """Makes every fifth image of the training the val split, if there is no other to validate with.
+
+    Raises:
+        DataError: there is no train split, or a split without an image.
+    """
+    if empty := [split for split in ('train', *parts) if not parts.get(split)]:
+        raise DataError(f'{root} has no image with annotations for the split {empty[0]}')
+    items = sorted(parts['train'])
+    if set(parts) != {'train'} or len(items) < 5:
+        if len(parts) == 1:
+            raise DataError(f'{root} has no val split, and {len(items)} images are too few to take one from')
+        return parts
+    said.append('there is no val split: every fifth image, in the order of the names, validates and does not train')
+    return {'train': [item for i, item in enumerate(items) if i % 5 != 4], 'val': items[4::5]}
 
 
-def loaded_size(path: str | Path) -> tuple[int, int] | None:
-    """The (width, height) with which mmcv loads an image, so after a rotation by EXIF; None if it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5
-            return (height, width) if turned else (width, height)
-    except (OSError, SyntaxError, ValueError):
-        return None
+def coco_text(images: Sequence[tuple[str, int, int, list[tuple[int, Sequence[float]]]]], classes: Sequence[str]) -> str:
+    """Writes boxes as COCO's JSON.
+
+    Args:
+        images: file name, width, height, and the boxes: class number, and corners in pixels from 0.
+        classes: their names.
+    """
+    rows = [dict(id=i, file_name=name, width=width, height=height) for i, (name, width, height, _) in enumerate(images)]
+    boxes = [
+        (i, label, box, box[2] - box[0], box[3] - box[1]) for i, image in enumerate(images) for label, box in image[3]
+    ]
+    notes = [
+        dict(id=n, image_id=i, category_id=label, bbox=[box[0], box[1], w, h], area=w * h, iscrowd=0)
+        for n, (i, label, box, w, h) in enumerate(boxes, 1)
+    ]
+    categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
+    return json.dumps(dict(images=rows, annotations=notes, categories=categories))

@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
-from .base import Layout, Record, images_in, split_folders
+from ...files.errors import DataError
+from .base import Layout, images_in, names_masks, split_of, with_val
+
+NAME = 'class folders'
+NEEDS = 'SPLIT/CLASS with images, or CLASS with images'
+# Folders of these names hold the images of other layouts, and so do those of label maps.
+IMAGES = re.compile('im(a?ge?)?s?|jpegimages|photos?|img_dir|leftimg8bit')
 
 
-class ClassFolders(Layout):
-    """`train/CLASS/*.jpg` and `val/CLASS/*.jpg`."""
+def find(root: Path) -> str:
+    """Says what makes a folder class folders; '' if nothing does."""
+    return next((f'the folders {", ".join(names[:4])} of images' for _, names in _homes(root).values()), '')
 
-    name = 'class folders'
-    task = 'classification'
-    looks_for = 'SPLIT/CLASS with images'
 
-    @classmethod
-    def find(cls, root: Path) -> ClassFolders | None:
-        splits = split_folders(root)
-        if not splits:
-            if not all(images_in(path) for path in root.iterdir() if path.is_dir()):
-                return None  # some folder with images somewhere in it
-            splits = {'train': root}
-        classes = _classes(splits.get('train', root))
-        if len(classes) < 2:
-            return None
-        sets = {}
-        for split, path in splits.items():
-            if found := _classes(path):
-                if found != classes:
-                    differ = sorted(set(found) ^ set(classes))
-                    raise ValueError(
-                        f'{path} and {splits["train"]} have different classes: {", ".join(differ)}; mmpretrain numbers '
-                        'the folders of each split by itself. Give both the same folders; an empty folder will do'
-                    )
-                prefix = '' if path == root else path.name
-                sets[split] = dict(type='CustomDataset', data_prefix=prefix, with_label=True)
-        return cls(root, classes, sets)
+def read(root: Path, out: Path) -> Layout:
+    """Compares the folders of the splits.
 
-    def records(self, split: str) -> Iterator[Record]:
-        folder = self.root / self.sets[split]['data_prefix']
-        for name in self.classes:
-            for path in images_in(folder / name, True):
-                yield Record(str(path), str(folder / name), label=name)
+    Raises:
+        DataError: the splits have different folders, or a hidden folder would become a class.
+    """
+    homes = _homes(root)
+    first, names = homes['train']
+    hidden = [path / name for path, found in homes.values() for name in found if name.startswith('.')]
+    if hidden:
+        raise DataError(f'mmpretrain would take {hidden[0]} for a class; delete this folder')
+    for path, found in homes.values():
+        if found != names:
+            raise DataError(
+                f'{path} and {first} have different classes: {", ".join(sorted(set(found) ^ set(names)))}; mmpretrain '
+                'numbers the folders of each split by itself. Give both the same folders; an empty folder will do'
+            )
+    layout = Layout(NAME, 'classification', root, names, {})
+    for split, (path, _) in homes.items():
+        layout.sets[split] = dict(type='CustomDataset', data_prefix=path.name, with_label=True)
+    if set(homes) == {'train'}:
+        items = [
+            (str(path.relative_to(first)), i) for i, name in enumerate(names) for path in images_in(first / name, True)
+        ]
+        for split, part in with_val({'train': items}, layout.said, root).items():
+            layout.files[f'{split}.txt'] = ''.join(f'{path} {label}\n' for path, label in part)
+            prefix = str(first.relative_to(root)).removeprefix('.')
+            layout.sets[split] = dict(
+                type='CustomDataset', ann_file=str(out / f'{split}.txt'), data_prefix=prefix, with_label=True
+            )
+    return layout
+
+
+def _homes(root: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
+    """The folder of each split, with its folders; all images train if there are no splits."""
+    splits = {
+        split: (path, names)
+        for path in sorted(root.iterdir(), reverse=True)
+        if path.is_dir() and (split := split_of(path.name)) and (names := _classes(path))
+    }
+    if splits:
+        return splits if 'train' in splits else {}
+    return {'train': (root, names)} if (names := _classes(root)) else {}
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    """The folders of a folder, or nothing if none has images; mmpretrain numbers them in this order."""
+    """The folders of a folder as mmpretrain numbers them; none unless two of them hold images of classes."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    return tuple(names) if any(images_in(folder / name, True) for name in names) else ()
+    full = [name for name in names if images_in(folder / name, True)]
+    others = [name for name in full if names_masks(name) or IMAGES.fullmatch(name.lower())]
+    splits = sum(bool(split_of(name)) for name in full)  # one may be a class: train, beside plane and car
+    return tuple(names) if len(full) > 1 and splits < 2 and not others else ()

@@ -3,131 +3,113 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .base import SPLITS, Box, Layout, Record, split_of
+from ...files.errors import DataError
+from .base import Layout, split_of, with_val
 
-PARTS = ('images', 'annotations', 'categories')
-
-
-class Coco(Layout):
-    """`annotations/*train*.json`, or a JSON file in the folder of its images, as Roboflow writes it."""
-
-    name = 'coco'
-    task = 'detection'
-    looks_for = "a JSON file with 'images', 'annotations' and 'categories', its split in its name"
-
-    @classmethod
-    def find(cls, root: Path) -> Coco | None:
-        files: dict[str, Path] = {}
-        for path in sorted([*root.glob('*.json'), *root.glob('*/*.json')]):
-            split = _split(path)
-            # COCO has captions and keypoints beside the boxes ('instances').
-            if split and (split not in files or path.name.startswith('instances')) and _is_coco(path):
-                files[split] = path
-        if not files:
-            return None
-        contents = {split: read_json(files[split]) for split in SPLITS if split in files}
-        categories = next(iter(contents.values()))['categories']
-        sets: dict[str, dict[str, Any]] = {
-            split: dict(
-                type='CocoDataset',
-                ann_file=str(files[split].relative_to(root)),
-                data_prefix=dict(img=_image_folder(root, files[split], split, content)),
-            )
-            for split, content in contents.items()
-        }
-        # In the order of the file: CocoDataset numbers its classes so, whatever order `classes` has.
-        return cls(root, tuple(str(item['name']) for item in categories), sets)
-
-    def records(self, split: str) -> Iterator[Record]:
-        found = self.sets[split]
-        yield from coco_records(self.root / found['ann_file'], self.root / found['data_prefix']['img'])
+NAME = 'coco'
+NEEDS = "JSON files with 'images' and 'categories', the split in their names or folders, and the images"
 
 
-def coco_records(ann_file: str | Path, images: str | Path) -> Iterator[Record]:
-    """Reads a COCO file; also what CocoDataset drops without a word: unknown classes and boxes of no size.
+def find(root: Path) -> str:
+    """Says what makes a folder COCO; '' if nothing does."""
+    return next((f'{path.relative_to(root)} with images and categories' for path in _files(root)), '')
+
+
+def read(root: Path, out: Path) -> Layout:
+    """Reads the categories, and finds the images.
 
     Raises:
-        ValueError: it is no COCO file.
+        DataError: something that a training needs is wrong or missing.
     """
-    content = read_json(Path(ann_file))
-    names = {item['id']: str(item['name']) for item in content['categories']}
-    boxes: dict[Any, list[dict]] = defaultdict(list)
-    for item in content['annotations']:
-        boxes[item.get('image_id')].append(item)
-    for image in content['images']:
-        parsed = [_box(item, names) for item in boxes.pop(image.get('id'), [])]
-        yield Record(
-            os.path.join(images, str(image.get('file_name', ''))),
-            f'{ann_file}: {image.get("file_name")}',
-            boxes=tuple(item for item in parsed if isinstance(item, Box)),
-            size=_size(image),
-            faults=tuple(item for item in parsed if not isinstance(item, Box)),
-        )
-    for lost, items in boxes.items():
-        yield Record('', str(ann_file), faults=(('box without an image', f'image_id {lost!r}: {len(items)} boxes'),))
+    files: dict[str, Path] = {}
+    for path in _files(root):
+        split = split_of(path.relative_to(root)) or 'train'
+        # COCO has captions and keypoints beside the boxes ('instances').
+        if split not in files or path.name.startswith('instances'):
+            files[split] = path
+    contents, said = {split: _read_json(path) for split, path in files.items()}, []
+    for split in [split for split in contents if split != 'train' and not contents[split].get('annotations')]:
+        said.append(f'{files[split].relative_to(root)} has no annotations to score with, so it is left out')
+        del contents[split]
+    names = {split: [str(image['file_name']) for image in content['images']] for split, content in contents.items()}
+    parts = with_val(names, said, root)
+    layout = Layout(NAME, 'detection', root, _classes(contents, files, said), {}, said=said)
+    for split, chosen in parts.items():
+        file = files[split if parts is names else 'train']
+        ann_file = str(file.relative_to(root))
+        if parts is not names:  # the val split is a part of the train split
+            layout.files[f'{split}.json'] = _part(contents['train'], set(chosen))
+            ann_file = str(out / f'{split}.json')
+        prefix = dict(img=_image_folder(root, file, chosen[0]))
+        layout.sets[split] = dict(type='CocoDataset', ann_file=ann_file, data_prefix=prefix)
+    return layout
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a COCO file.
+def _files(root: Path) -> list[Path]:
+    """The JSON files, at most one level down, that speak of boxes; they are not parsed, since they can be large."""
+    texts = {
+        path: path.read_text(encoding='utf-8-sig', errors='replace')
+        for path in sorted([*root.glob('*.json'), *root.glob('*/*.json')])
+    }
+    has = {path: [f'"{word}"' in text for word in ('images', 'categories', 'bbox')] for path, text in texts.items()}
+    return [
+        path for path, found in has.items() if all(found[:2]) and (found[2] or '"annotations": [{' not in texts[path])
+    ]
 
-    Raises:
-        ValueError: the file is no JSON, or parts are missing.
-    """
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is no JSON file: {error}') from error
-    missing = [part for part in PARTS if not isinstance(content, dict) or not isinstance(content.get(part), list)]
+        missing = [part for part in ('images', 'categories') if not isinstance(content[part], list)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f'{path} is no COCO file: {type(error).__name__}: {error}') from error
     if missing:
-        raise ValueError(f'{path} is no COCO file: it has no list {", ".join(map(repr, missing))}')
+        raise DataError(f'{path} is no COCO file: it has no list {missing[0]!r}')
     return content
 
 
-def _box(item: dict, names: dict[Any, str]) -> Box | tuple[str, str]:
-    where = f'annotation {item.get("id")}'
-    try:
-        x, y, width, height = (float(value) for value in item['bbox'])
-    except (KeyError, TypeError, ValueError):
-        return 'box unreadable', f'{where}: bbox {item.get("bbox")!r}'
-    if 'area' not in item:
-        return 'box without area', f'{where}: mmdet reads its area, which is width times height'
-    label = names.get(item.get('category_id'), f'category_id {item.get("category_id")}')
-    return Box(label, (x, y, x + width, y + height), where)
+def _classes(contents: dict[str, dict], files: dict[str, Path], said: list[str]) -> tuple[str, ...]:
+    """The names in the order of the train file, in which mmdet numbers them; all files must have this order."""
+    used = {note.get('category_id') for content in contents.values() for note in content.get('annotations') or ()}
+    categories = contents['train']['categories']
+    parents = {item.get('supercategory') for item in categories}
+    roots = [item['name'] for item in categories if item['name'] in parents and item['id'] not in used]
+    roots = [name for name in roots if any(item.get('supercategory') == name != item['name'] for item in categories)]
+    if roots:
+        said.append(f'no box has the category {", ".join(roots)}, the parent of others, so it is left out')
+    names = [item['name'] for item in categories if item['name'] not in roots]
+    if odd := [name for name in names if not isinstance(name, str) or name != name.strip()]:
+        raise DataError(f'{files["train"]}: the class name {odd[0]!r} is no text or has blanks around it; correct it')
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise DataError(f'{files["train"]} has two categories {twice[0]!r}; mmdet would number them as two classes')
+    for split, content in contents.items():
+        others = [item['name'] for item in content['categories'] if item['name'] in names]
+        if others != names:
+            raise DataError(
+                f'{files[split]} has the categories {others}, {files["train"]} has {names}; mmdet numbers the classes '
+                'in the order of each file. Give both the same categories in the same order'
+            )
+    return tuple(names)
 
 
-def _size(image: dict) -> tuple[int, int] | None:
-    width, height = image.get('width'), image.get('height')
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+def _image_folder(root: Path, file: Path, name: str) -> str:
+    """The folder, from the root, in which an image lies."""
+    places = [file.parent, root, root / 'images', *sorted(root.glob('*/')), *sorted(root.glob('images/*/'))]
+    split = split_of(file.relative_to(root))
+    found = [place.relative_to(root) for place in places if (place / name).is_file()]
+    if not found:
+        raise DataError(f'{file} names the image {name}; it is in no folder of {root}')
+    best = next((place for place in found if split_of(place) == split), found[0])
+    return '' if best == Path() else f'{best}/'
 
 
-def _split(path: Path) -> str | None:
-    """The split in a name like instances_train2017.json or train/_annotations.coco.json."""
-    words = path.stem.replace('.', '_').replace('-', '_').split('_')
-    return next((split for word in words if (split := split_of(word))), None) or split_of(path.parent.name)
-
-
-def _is_coco(path: Path) -> bool:
-    try:
-        content = read_json(path)
-    except ValueError:
-        return False
-    return not content['annotations'] or 'bbox' in content['annotations'][0]
-
-
-def _image_folder(root: Path, file: Path, split: str, content: dict) -> str:
-    """The folder, from the root, in which the first image lies."""
-    if not content['images']:
-        raise ValueError(f'{file} lists no images')
-    first = content['images'][0]['file_name']
-    names = [path.name for path in sorted(root.iterdir()) if path.is_dir() and split_of(path.name) == split]
-    tried = ['', 'images', *names, *(f'images/{name}' for name in (*names, split)), str(file.parent.relative_to(root))]
-    for folder in tried:
-        if (root / folder / first).is_file():
-            return f'{folder}/' if folder not in ('', '.') else ''
-    raise ValueError(f'{file} names the image {first}; it is in none of {", ".join(map(repr, tried))} of {root}')
+def _part(content: dict[str, Any], names: set[str]) -> str:
+    """The JSON of some images of a file."""
+    images = [image for image in content['images'] if str(image['file_name']) in names]
+    ids = {image['id'] for image in images}
+    notes = [note for note in content.get('annotations') or () if note['image_id'] in ids]
+    return json.dumps({**content, 'images': images, 'annotations': notes})

@@ -1,144 +1,152 @@
-"""Layouts of segmentation: Cityscapes, and folders of images and of masks."""
+"""Layouts of segmentation: Cityscapes, and two folders, of images and of label maps."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .base import IMAGES, Layout, Record, images_in, split_folders
+from ...files.errors import DataError
+from ..images import why_unreadable
+from .base import Layout, images_in, names_masks, split_of, with_val
 
+NAME = 'masks'
+NEEDS = 'a folder of images and one of label maps whose names begin with those of the images, or Cityscapes'
 IGNORE = 255
 CITYSCAPES = (
     *('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign', 'vegetation'),
     *('terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle'),
 )
-IMAGE_FOLDERS = ('images', 'img_dir', 'imgs', 'image', 'JPEGImages')
-# What the name of a mask has after that of its image.
-ENDS = ('', '_mask', '_label', '_labels', '_seg', '_gt')
-MASK_FOLDERS = ('masks', 'ann_dir', 'labels', 'annotations', 'mask', 'SegmentationClass')
 
 
-class Cityscapes(Layout):
-    """`leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` and `gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png`."""
+def find(root: Path) -> str:
+    """Says what makes a folder masks; '' if nothing does."""
+    pairs = list(_cityscapes(root).values()) or _pairs(root)
+    return next((f'{a.relative_to(root)}/ with the label maps {b.relative_to(root)}/' for a, b in pairs), '')
 
-    name = 'cityscapes'
-    task = 'segmentation'
-    looks_for = 'leftImg8bit/SPLIT and gtFine/SPLIT'
 
-    @classmethod
-    def find(cls, root: Path) -> Cityscapes | None:
-        images, masks = root / 'leftImg8bit', root / 'gtFine'
-        if not images.is_dir() or not masks.is_dir():
-            return None
-        sets = {
-            split: dict(
-                type='CityscapesDataset',
-                data_prefix=dict(img_path=f'leftImg8bit/{path.name}', seg_map_path=f'gtFine/{path.name}'),
-            )
-            for split, path in split_folders(images).items()
-            if (masks / path.name).is_dir()
+def read(root: Path, out: Path, values: Sequence[int] | None = None) -> Layout:
+    """Reads the numbers in the label maps of the train split.
+
+    Args:
+        values: the numbers of class 0, 1 and so on; label maps with the class numbers are written then.
+
+    Raises:
+        DataError: something that a training needs is wrong or missing.
+    """
+    if city := _cityscapes(root):
+        prefixes = {
+            s: dict(img_path=str(a.relative_to(root)), seg_map_path=str(b.relative_to(root)))
+            for s, (a, b) in city.items()
         }
-        return cls(root, CITYSCAPES, sets)
-
-    def records(self, split: str) -> Iterator[Record]:
-        prefix = self.sets[split]['data_prefix']
-        suffixes = '_leftImg8bit.png', '_gtFine_labelTrainIds.png'
-        yield from mask_records(self.root / prefix['img_path'], self.root / prefix['seg_map_path'], *suffixes)
-
-
-class Masks(Layout):
-    """A folder of images and one of masks of the same names; each pixel of a mask is a class number, or 255."""
-
-    name = 'masks'
-    task = 'segmentation'
-    looks_for = 'images/SPLIT and masks/SPLIT (or SPLIT/images and SPLIT/masks)'
-
-    @classmethod
-    def find(cls, root: Path) -> Masks | None:
-        pairs = _pairs(root)
-        if not pairs or not any(images_in(masks, True) for _, masks in pairs.values()):
-            return None
-        sets = {split: _set(root, *pair) for split, pair in pairs.items()}
-        return cls(root, _classes(root, cls(root, (), sets)), sets)
-
-    def records(self, split: str) -> Iterator[Record]:
-        found = self.sets[split]
-        images, masks = (self.root / found['data_prefix'][key] for key in ('img_path', 'seg_map_path'))
-        yield from mask_records(images, masks, found['img_suffix'], found['seg_map_suffix'])
-
-
-def mask_records(images: Path, masks: Path, img_suffix: str, seg_map_suffix: str) -> Iterator[Record]:
-    """Pairs images and masks; a mask without an image is a fault, and so is an image of another suffix."""
-    left = {str(path) for path in images_in(masks, True) if path.name.endswith(seg_map_suffix)}
-    for path in images_in(images, True):
-        if not path.name.endswith(img_suffix):
-            fault = ('image of another suffix', f'it would be left out: the others end with {img_suffix}')
-            yield Record('', str(path), faults=(fault,))
-            continue
-        mask = str(masks / str(path.relative_to(images)).removesuffix(img_suffix)) + seg_map_suffix
-        left.discard(mask)
-        yield Record(str(path), mask, mask=mask)
-    for mask in sorted(left):
-        yield Record('', mask, faults=(('label map without an image', ''),))
+        sets: dict[str, Any] = {s: dict(type='CityscapesDataset', data_prefix=prefix) for s, prefix in prefixes.items()}
+        return Layout('cityscapes', 'segmentation', root, CITYSCAPES, sets)
+    pairs: dict[str, tuple[Path, Path]] = {}
+    for images, masks in _pairs(root):
+        split = split_of(images.relative_to(root)) or 'train'
+        if split in pairs:
+            raise DataError(f'{root} has two folders of images for {split}: {pairs[split][0]} and {images}; join them')
+        pairs[split] = images, masks
+    own = {split: _stems(images) for split, (images, _) in pairs.items()}
+    layout = Layout(NAME, 'segmentation', root, (), {})
+    parts = with_val(own, layout.said, root)
+    for split, stems in parts.items():
+        images, masks = pairs[split if parts is own else 'train']
+        suffix, end, folder = _suffix(images), _end(images, masks) or '.png', str(masks.relative_to(root))
+        if split == 'train':
+            layout.classes = _classes(root, [masks / f'{stem}{end}' for stem in stems], values)
+        if values:
+            folder = str(out / f'label_maps/{split}')
+            written = [(masks / f'{stem}{end}', f'{stem}.png') for stem in stems]
+            layout.files[f'label_maps/{split}'], end = _mapped(written, values), '.png'
+        prefix = dict(img_path=str(images.relative_to(root)), seg_map_path=folder)
+        layout.sets[split] = dict(type='BaseSegDataset', img_suffix=suffix, seg_map_suffix=end, data_prefix=prefix)
+        if parts is not own:
+            layout.files[f'{split}.txt'] = ''.join(f'{stem}\n' for stem in stems)
+            layout.sets[split]['ann_file'] = str(out / f'{split}.txt')
+    return layout
 
 
-def _pairs(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Folders of images and masks by split; all images are `train` if the folder has no splits."""
-    pair = _pair(root)
-    if pair is None:
-        found = {split: _pair(path) for split, path in split_folders(root).items()}
-        return {split: pair for split, pair in found.items() if pair}
-    images, masks = pair
-    splits = {split: path.name for split, path in split_folders(images).items() if (masks / path.name).is_dir()}
-    return {split: (images / name, masks / name) for split, name in splits.items()} or {'train': pair}
+def _cityscapes(root: Path) -> dict[str, tuple[Path, Path]]:
+    folders = {path: root / 'gtFine' / path.name for path in sorted((root / 'leftImg8bit').glob('*/'))}
+    return {split: (a, b) for a, b in folders.items() if b.is_dir() and (split := split_of(a.name))}
 
 
-def _pair(folder: Path) -> tuple[Path, Path] | None:
-    images = next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), None)
-    masks = next((path for name in MASK_FOLDERS if (path := folder / name).is_dir()), None)
-    return (images, masks) if images and masks else None
+def _pairs(root: Path) -> list[tuple[Path, Path]]:
+    """Folders of images, each with that of its label maps: by their names, or else by few numbers without colours."""
+    folders = sorted({path.parent for path in images_in(root, True)} - {root})
+    masks = [folder for folder in folders if names_masks(folder.relative_to(root))]
+    masks = masks or [folder for folder in folders if _numbered(folder)]
+    pairs = []
+    for images in (folder for folder in folders if folder not in masks):
+        split = split_of(images.relative_to(root))
+        fits = [
+            each
+            for each in masks
+            if split_of(each.relative_to(root)) in (split, None) and _end(images, each) is not None
+        ]
+        pairs += [(images, each) for each in fits[:1]]
+    return pairs
 
 
-def _set(root: Path, images: Path, masks: Path) -> dict[str, Any]:
-    counts = Counter(path.suffix for path in images_in(images, True))
-    if not counts:
-        raise ValueError(f'{images} has no images ({", ".join(IMAGES)})')
-    suffix = counts.most_common(1)[0][0]
-    stems = [path.stem for path in images_in(images, True) if path.suffix == suffix]
-    found = {path.stem: path.suffix for path in images_in(masks, True)}
-    end = next((end for stem in stems for end in ENDS if stem + end in found), None)
-    if end is None:
-        raise ValueError(f'{masks} has no mask of {stems[0]}{suffix}, such as {stems[0]}.png or {stems[0]}_mask.png')
-    return dict(
-        type='BaseSegDataset',
-        img_suffix=suffix,
-        seg_map_suffix=end + next(found[stem + end] for stem in stems if stem + end in found),
-        data_prefix=dict(img_path=str(images.relative_to(root)), seg_map_path=str(masks.relative_to(root))),
-    )
+def _numbered(folder: Path) -> bool:
+    pixels = [np.asarray(Image.open(path)) for path in images_in(folder)[:3] if not why_unreadable(path)]
+    return bool(pixels) and all(each.ndim == 2 and len(np.unique(each)) <= 64 for each in pixels)
 
 
-def _classes(root: Path, layout: Masks) -> tuple[str, ...]:
-    """The lines of `classes.txt`, or as many classes as the masks of the train split have numbers."""
-    listed = root / 'classes.txt'
-    if listed.is_file():
-        return tuple(line.strip() for line in listed.read_text().splitlines() if line.strip())
+def _suffix(images: Path) -> str:
+    return Counter(path.suffix for path in images_in(images)).most_common(1)[0][0]
+
+
+def _stems(images: Path) -> list[str]:
+    suffix = _suffix(images)
+    return [path.name.removesuffix(suffix) for path in images_in(images) if path.suffix == suffix]
+
+
+def _end(images: Path, masks: Path) -> str | None:
+    """What the names of label maps have after those of the images, such as `_mask.png`; None if they do not fit."""
+    stems, names = _stems(images)[:50], [path.name for path in images_in(masks)]
+    ends = Counter(name[len(stem) :] for stem in stems for name in names if name.startswith(stem))
+    best = max(ends, key=lambda end: (ends[end], -len(end)), default=None)
+    return best if best is not None and 2 * ends[best] > len(stems) else None
+
+
+def _classes(root: Path, masks: list[Path], values: Sequence[int] | None) -> tuple[str, ...]:
+    """The lines of `classes.txt`, or as many classes as the label maps have numbers."""
     numbers: set[int] = set()
-    for record in layout.records('train' if 'train' in layout.sets else layout.splits[0]):
-        if record.mask and Path(record.mask).is_file():
-            with Image.open(record.mask) as picture:
-                if picture.mode not in ('L', 'P', 'I', 'I;16', '1'):
-                    raise ValueError(
-                        f'{record.mask} is a picture in {picture.mode}; a mask holds one number a pixel, its class'
-                    )
+    for path in filter(Path.is_file, masks):
+        try:
+            with Image.open(path) as picture:
+                if len(picture.getbands()) > 1:
+                    raise DataError(f'{path} is a picture in {picture.mode}; a label map holds one number a pixel')
                 numbers |= set(np.unique(np.asarray(picture)).tolist())
-    if numbers <= {0, IGNORE}:
-        raise ValueError(
-            f'the masks of {root} hold only {sorted(numbers)}; {IGNORE} means "no label", so one class is left. Write '
-            'the second class as 1 (docs/data.md shows how), or name the classes in classes.txt'
-        )
-    return tuple(f'class_{i}' for i in range(max(numbers - {IGNORE}) + 1))
+        except (OSError, SyntaxError):  # check-data tells the file
+            continue
+    known, listed = numbers - {IGNORE}, root / 'classes.txt'
+    hint = f'--mask-values {" ".join(map(str, sorted(numbers)[:8]))} maps these numbers to the classes 0, 1 and so on'
+    if values and (lost := sorted(known - set(values))):
+        raise DataError(f'the label maps of {root} hold {lost[:8]} beside --mask-values')
+    if not values and len(known) < 2:
+        raise DataError(f'the label maps of {root} hold only {sorted(numbers)}; {IGNORE} means "no label". {hint}')
+    lines = [line.strip() for line in listed.read_text().splitlines() if line.strip()] if listed.is_file() else []
+    if not lines and not values and max(known) >= 4 * len(known):
+        raise DataError(f'the label maps of {root} hold {sorted(numbers)[:8]}, with gaps. {hint}')
+    return tuple(lines or [f'class_{i}' for i in range(len(values) if values else max(known) + 1)])
+
+
+def _mapped(paths: list[tuple[Path, str]], values: Sequence[int]) -> Callable[[Path], None]:
+    """A function that writes label maps with class numbers into a folder; other numbers become "no label"."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(values)] = np.arange(len(values))
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, name in paths:
+            with Image.open(path) as picture:
+                Image.fromarray(table[np.asarray(picture.convert('L'))]).save(folder / name)
+
+    return write

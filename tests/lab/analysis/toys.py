@@ -1,10 +1,10 @@
-"""Nets of a few weights whose loss, gradient and Hessian are known, with mmengine's loss interface."""
+"""Nets of a few weights whose loss and Hessian are known, with mmengine's loss interface."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lab.analysis.common.task_loss import TaskLoss
+from lab.analysis.task_loss import TaskLoss
 
 
 class Quadratic(nn.Module):
@@ -15,26 +15,23 @@ class Quadratic(nn.Module):
         self.matrix = nn.Parameter(torch.randn(rows, columns, dtype=torch.float64))
         self.vector = nn.Parameter(torch.randn(more, dtype=torch.float64))
 
-    @property
-    def flat(self) -> torch.Tensor:
-        return torch.cat([self.matrix.flatten(), self.vector])
-
     def forward(self, hessian, slope, mode):
         assert mode == 'loss'
-        return self.flat @ hessian @ self.flat / 2 + slope @ self.flat
+        flat = torch.cat([self.matrix.flatten(), self.vector])
+        return flat @ hessian @ flat / 2 + slope @ flat
 
     def parse_losses(self, loss):
         return loss, {}
 
 
 class ConvNet(nn.Module):
-    """Convolution, batch norm, ReLU, convolution, batch norm, linear; cross-entropy. Float64."""
+    """Convolution, batch norm, tanh, convolution, batch norm, linear; cross-entropy. Float64."""
 
-    def __init__(self, relu: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3)
         self.conv2, self.norm2 = nn.Conv2d(3, 2, 3, bias=False), nn.BatchNorm2d(2)
-        self.last, self.relu = nn.Linear(2, 2), relu
+        self.last = nn.Linear(2, 2)
         self.double()
         for norm in (self.norm1, self.norm2):  # not the defaults, which would hide errors
             nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -44,9 +41,7 @@ class ConvNet(nn.Module):
 
     def forward(self, inputs, data_samples, mode):
         assert mode == 'loss'
-        hidden = self.norm1(self.conv1(inputs))
-        hidden = hidden.relu() if self.relu else hidden.tanh()
-        out = self.norm2(self.conv2(hidden)).mean((2, 3))
+        out = self.norm2(self.conv2(self.norm1(self.conv1(inputs)).tanh())).mean((2, 3))
         return F.cross_entropy(self.last(out), data_samples)
 
     def parse_losses(self, loss):
@@ -65,13 +60,13 @@ def quadratic(values: torch.Tensor, batches: int = 1, spread: float = 0.0) -> tu
     return TaskLoss(Quadratic(6, 4, count - 24), data), hessian
 
 
-def convnet(batches: int = 2, mode: str = 'eval', relu: bool = True, size: int = 5) -> TaskLoss:
-    """A small net on made images."""
+def convnet(batches: int = 2, size: int = 5) -> TaskLoss:
+    """A small net on random images."""
     data = [
         dict(inputs=torch.randn(size, 1, 6, 6, dtype=torch.float64), data_samples=torch.randint(0, 2, (size,)))
         for _ in range(batches)
     ]
-    return TaskLoss(ConvNet(relu), data, mode)
+    return TaskLoss(ConvNet(), data)
 
 
 @torch.no_grad()
@@ -83,11 +78,3 @@ def rescale_filters(net: ConvNet, factors: torch.Tensor) -> None:
     norm.running_var += norm.eps
     norm.running_var *= factors**2
     norm.running_var -= norm.eps
-
-
-@torch.no_grad()
-def rescale_channels(net: ConvNet, factors: torch.Tensor) -> None:
-    """Each channel of the first batch norm by a factor, the weights that read it by its inverse: the same function."""
-    net.norm1.weight *= factors
-    net.norm1.bias *= factors
-    net.conv2.weight /= factors.view(1, -1, 1, 1)

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import config
 
-from lab.compare import executor
-from lab.compare import single_run
+from lab.compare import executor, single_run
 from lab.compare.plan_file import read_plan
 from lab.compare.plan_runs import PlanRuns
-
 from tests.conftest import DEMO, random_checkpoint, segmenter
 
 ARMS = """

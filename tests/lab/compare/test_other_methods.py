@@ -9,10 +9,10 @@ from mmengine.registry import MODELS
 from torch import nn
 
 import lab.nets.small_images  # noqa: F401
+from lab.compare.other_methods import LabFollowingBasisHook, build_attention_backbone
 from refconv_mm import refocus
-from lab.compare.other_methods import FollowingBasisHook, build_attention_backbone
 
-SMALL = dict(type='SmallMobileNet')
+SMALL = dict(type='LabSmallMobileNet')
 SE = dict(type='mmpretrain.models.utils.SELayer', ratio=4)
 
 
@@ -52,7 +52,7 @@ def test_the_basis_follows_and_the_kernel_stays():
     for layer in model:
         nn.init.normal_(layer.trained)
     before = copy.deepcopy(model)
-    hook = FollowingBasisHook(2)
+    hook = LabFollowingBasisHook(2)
     hook.after_train_iter(SimpleNamespace(model=model, iter=0), 0)
     assert torch.equal(model[1].basis, before[1].basis)
     hook.after_train_iter(SimpleNamespace(model=model, iter=1), 1)

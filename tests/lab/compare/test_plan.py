@@ -7,9 +7,8 @@ from mmengine.config import Config
 from lab.compare.plan_file import read_plan
 from lab.compare.run_configs import arm_config
 from lab.compare.speed import gram_diagonals
-from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.layers.transformation import gram_matrices
-
+from refconv_mm.openmmlab.config import is_refocused_config
 from tests.conftest import ROOT
 from tests.lab.compare.conftest import write_plan
 
@@ -97,7 +96,7 @@ def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_pat
     assert keys['backbone.layer1.0.conv.0.conv.weight'] == dict(lr_mult=10.0, decay_mult=0.1)
 
 
-SHIPPED = sorted((ROOT / 'configs' / 'compare').glob('*.py'))
+SHIPPED = sorted((ROOT / 'lab' / 'plans').glob('*.py'))
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader
 
-from lab.compare.seeding import SeededDataset, derived_seed
+from lab.compare.seeding import LabSeededDataset, derived_seed
 from lab.compare.seen_data_hook import batch_names, hash_tensors
 
 
@@ -28,9 +28,9 @@ class Draws:
 
 
 def epoch(seed, workers, number=0):
-    data = DATASETS.build(dict(type='SeededDataset', dataset=dict(type='Draws'), seed=seed))
+    data = DATASETS.build(dict(type='LabSeededDataset', dataset=dict(type='Draws'), seed=seed))
     sampler = DATA_SAMPLERS.build(
-        dict(type='NumberedSampler', sampler=dict(type='DefaultSampler', shuffle=True)),
+        dict(type='LabNumberedSampler', sampler=dict(type='DefaultSampler', shuffle=True)),
         default_args=dict(dataset=data, seed=seed),
     )
     sampler.set_epoch(number)
@@ -52,7 +52,7 @@ def test_the_draws_follow_from_seed_and_place_alone():
 
 
 def test_the_wrapped_data_set_answers_for_itself():
-    data = SeededDataset(dict(type='Draws'), 0)
+    data = LabSeededDataset(dict(type='Draws'), 0)
     assert data.metainfo == dict(classes=('a',))
     with pytest.raises(AttributeError):
         _ = data.no_such_thing

@@ -1,1 +1,0 @@
-"""The sweep: refocuses and fuses one model of each family that OpenMMLab, timm and torchvision ship."""

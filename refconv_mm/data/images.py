@@ -1,0 +1,46 @@
+"""Image files: their names, their sizes, and why one cannot be decoded."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+
+
+def images_in(folder: Path, deep: bool = False) -> list[Path]:
+    """Lists the images of a folder, sorted; hidden files are left out, as the libraries leave them out."""
+    found = folder.rglob('*') if deep else folder.glob('*')
+    return sorted(path for path in found if path.suffix.lower() in IMAGES and not path.name.startswith('.'))
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Reads the (width, height) with which mmcv loads an image, after the EXIF rotation; None if it cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter('ignore')
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (picture.height, picture.width) if turned else (picture.width, picture.height)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def why_unreadable(path: str | Path) -> str:
+    """Decodes an image and returns the decoder's reason why that fails; '' if it does not fail.
+
+    A JPEG is decoded at an eighth of its size, so a photograph of 100 megapixels takes 10 MB. mmcv fills the missing
+    part of a truncated file with grey and says nothing; here it is a fault.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter('ignore')
+            if picture.format == 'JPEG':
+                picture.draft(None, (max(picture.width // 8, 1), max(picture.height // 8, 1)))
+            picture.load()
+    except UnidentifiedImageError:
+        return 'no image: its first bytes belong to no known format' if Path(path).stat().st_size else 'empty file'
+    except Exception as error:  # a damaged file can end a decoder with any error
+        return str(error).removesuffix(f": '{path}'") or type(error).__name__
+    return ''
