@@ -51,8 +51,8 @@ setup(
     packages=find_packages(include=['refconv_mm', 'refconv_mm.*']),
     package_data={'refconv_mm': ['py.typed']},
     python_requires='>=3.10',
-    # The layer and the surgery need no more. mmengine and mmcv are not among them: pip would compile mmcv, or take a build
-    # without ops; beside the maintained forks it would overwrite modules of theirs. The import says what to do.
+    # The layer and the surgery need no more. mmengine and mmcv are not among them: pip would compile mmcv, or put
+    # mmcv-lite over one that is installed; beside the forks it would overwrite theirs. The import says the remedy.
     install_requires=['torch>=2.1', 'numpy', 'packaging', 'rich'],
     extras_require={
         'det': det,

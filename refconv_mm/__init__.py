@@ -21,8 +21,8 @@ else:
     def __getattr__(name: str) -> object:
         if name in __all__:
             raise ImportError(
-                f'refconv_mm.{name} needs OpenMMLab: pip install mmengine==0.10.7 mmcv==2.1.0 (docs/versions.md), and the '
-                'library of your config: mmdet, mmsegmentation or mmpretrain'
+                f'refconv_mm.{name} needs OpenMMLab: pip install mmengine==0.10.7 mmcv-lite==2.1.0, and the library '
+                'of your config: mmdet, mmsegmentation or mmpretrain'
             )
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

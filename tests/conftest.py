@@ -91,8 +91,8 @@ def random_checkpoint(cfg: Config, path: Path) -> Path:
 @pytest.fixture(scope='session')
 def seg_run(city, tmp_path_factory) -> dict:
     """A finished refocused segmentation run of two steps: its config, its work dir and its start."""
-    from refconv_mm.running.settings import set_init
     from refconv_mm.running.runner import build_runner
+    from refconv_mm.running.settings import set_init
 
     work_dir = tmp_path_factory.mktemp('seg')
     cfg = segmenter(city, work_dir)

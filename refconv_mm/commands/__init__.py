@@ -63,8 +63,9 @@ def run_tool(
     """
     parser = argparse.ArgumentParser(prog=prog, formatter_class=argparse.RawDescriptionHelpFormatter)
     try:
-        name = isinstance(command, str) and f'.{command.replace("-", "_")}'
-        module = importlib.import_module(name, __name__) if name else command
+        if isinstance(command, str):
+            command = importlib.import_module(f'.{command.replace("-", "_")}', __name__)
+        module = command
         parser.description = description or module.__doc__
         module.add_arguments(parser)
         words = sys.argv[1:] if argv is None else argv

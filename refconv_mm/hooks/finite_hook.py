@@ -31,7 +31,8 @@ class FiniteHook(Hook):
     batch: Any = None
 
     def before_train(self, runner: Runner) -> None:
-        self.runner, self.first = runner, None
+        self.runner = runner
+        self.first: float | None = None
         self.handle = unwrapped(runner.model).register_forward_hook(self._after_forward)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

@@ -194,11 +194,11 @@ def fork_of_mmsegmentation() -> bool:
 
 
 def mmcv_without_ops() -> bool:
-    """mmcv-lite has no compiled ops, and compiled ones may lack a GPU: mmdet's and mmseg's models do not import or run.
+    """mmcv-lite has no compiled ops, and others may lack a GPU: mmdet's and mmseg's models do not import or run.
 
-    open-mmlab/mmcv#2938, #3035, #3310; mmdetection#6765, #11530, #11531. No fault of the code: mmcv's wheels end at torch
-    2.1, and compiling it takes a compiler and minutes. torchvision's ops stand in (:mod:`.extension`), if this comes before
-    mmdet's or mmseg's models are imported.
+    open-mmlab/mmcv#2938, #3035, #3310; mmdetection#6765, #11530, #11531. No fault of the code: mmcv's wheels end at
+    torch 2.1, and compiling it takes a compiler and minutes. torchvision's ops stand in (:mod:`.extension`), if this
+    comes before mmdet's or mmseg's models are imported.
     """
     from .extension import use_torchvision  # imports torchvision
 

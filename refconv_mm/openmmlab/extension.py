@@ -1,8 +1,9 @@
 """The place of mmcv's extension `mmcv._ext`: which ops it has, and torchvision's for those that it lacks.
 
 mmcv has no wheels for recent torch, and compiling it wants a C++ compiler, for a GPU the CUDA toolkit, too
-(open-mmlab/mmcv#2938, #3035, #3310). mmcv-lite is a pure wheel with all of mmcv's Python. :func:`use_torchvision` stands
-in for its missing extension. Beside an extension that was compiled for the CPU alone it serves the tensors of a GPU.
+(open-mmlab/mmcv#2938, #3035, #3310). mmcv-lite is a pure wheel with all of mmcv's Python. :func:`use_torchvision`
+stands in for its missing extension. Beside an extension that was compiled for the CPU alone it serves the tensors of
+a GPU.
 Ops that mmcv has compiled for a device stay in use.
 """
 

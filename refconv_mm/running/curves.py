@@ -37,7 +37,8 @@ def read_curve(work_dir: Path) -> list[dict[str, Any]]:
 
 def panels_of(curve: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """The points of each scalar by title of its panel and by its name; empty panels are left out."""
-    panels = {title: {} for title in ('loss', 'metric', 'learning rate', 'kernel angle, degrees, mean of layers')}
+    titles = ('loss', 'metric', 'learning rate', 'kernel angle, degrees, mean of layers')
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {title: {} for title in titles}
     for row in curve:
         for key, value in row.items():
             of_training = 'loss' if 'loss' in key else 'learning rate' if key == 'lr' else None
