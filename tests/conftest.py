@@ -25,6 +25,8 @@ from refconv_mm.openmmlab.versions import distribution_version  # noqa: E402
 
 # What older torch cannot do; the tests of it are left out on the stack `classic`.
 needs_new_torch = pytest.mark.skipif(not takes_allow_list(), reason='needs torch 2.6 or newer')
+# mmdet's and mmseg's own entry points do not start without compiled ops (docs/versions.md).
+needs_compiled_ops = pytest.mark.skipif(not compiled_for('cpu'), reason='mmcv has no compiled ops here')
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / 'configs' / 'demo'
 

@@ -42,6 +42,10 @@ def use_torchvision() -> bool:
     extension = sys.modules.get('mmcv._ext')
     if extension is None and importlib.util.find_spec('mmcv._ext') is None:
         sys.modules['mmcv._ext'] = _StandIn('mmcv._ext')
+        transformer: Any = sys.modules.get('mmcv.cnn.bricks.transformer')
+        if transformer is not None:  # mmpretrain's models import it; without ops it went without this class
+            attention = importlib.import_module('mmcv.ops.multi_scale_deform_attn')
+            transformer.MultiScaleDeformableAttention = attention.MultiScaleDeformableAttention
     if isinstance(sys.modules.get('mmcv._ext'), _StandIn):
         return True
     if not torch.cuda.is_available() or 'mmcv.ops' not in sys.modules or compiled_for('cuda'):

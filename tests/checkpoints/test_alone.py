@@ -9,9 +9,10 @@ from mmengine.config import Config
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
 from refconv_mm.openmmlab.compat import runs_alone
 from refconv_mm.openmmlab.models import build_model
-from tests.conftest import DEMO, ROOT, run
+from tests.conftest import DEMO, ROOT, needs_compiled_ops, run
 
 
+@needs_compiled_ops
 def test_a_fused_ssdlite_runs_where_refconv_mm_cannot_be_imported(voc, tmp_path):
     cfg = Config.fromfile(DEMO / 'ssdlite_mobilenetv2_refconv_demo.py')
     checkpoint = dict(state_dict=build_model(cfg).state_dict(), meta=dict(dataset_meta=dict(classes=('a', 'b', 'c'))))

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from refconv_mm.files.errors import GpuOpsError
 from refconv_mm.openmmlab.extension import _StandIn, check_ops, compiled_for
-from tests.conftest import run
+from tests.conftest import needs_compiled_ops, run
 
 GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'mmcv_ops_golden.npz'
 MODULES = [
     importlib.import_module(f'mmcv.ops.{name}')
     for name in ('nms', 'roi_align', 'roi_pool', 'focal_loss', 'deform_conv', 'modulated_deform_conv', 'masked_conv')
 ]
-compiled = pytest.mark.skipif(not compiled_for('cpu'), reason='mmcv has no compiled ops here')
 
 
 @contextmanager
@@ -112,7 +111,7 @@ def same(function) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-@compiled
+@needs_compiled_ops
 @settings(max_examples=60, deadline=None)
 @given(boxes(), st.sampled_from([0.3, 0.5, 0.6, 1 / 3]), st.sampled_from([0, 1]))
 def test_nms_and_its_relatives_are_those_of_mmcv(made, threshold, offset):
@@ -129,7 +128,7 @@ def test_nms_and_its_relatives_are_those_of_mmcv(made, threshold, offset):
         same(lambda m=method: ops.soft_nms(found, scores, threshold, 0.5, 1e-3, m, offset))
 
 
-@compiled
+@needs_compiled_ops
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**16), st.sampled_from([0, 1, 2]), st.sampled_from(['avg', 'max']), st.booleans())
 def test_roi_align_is_that_of_mmcv(seed, ratio, mode, aligned):
