@@ -19,7 +19,6 @@ from .new import add_layout
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     arguments.add_config(parser, 'a config, or the folder of a data set (docs/data.md)')
-    parser.add_argument('--most', type=int, default=3, help='files to print of each kind of finding (default: 3)')
     add_layout(parser)
 
 
@@ -29,9 +28,9 @@ def run(args: Namespace) -> int:
         path: str | Path = args.config
         said: list[str] = []
         if Path(path).is_dir():
-            written, said = write_configs(Path(path), Path(folder), None, True, args.layout, args.mask_values)
-            path = written[1]
+            written, said = write_configs(Path(path), Path(folder), True, None, args.layout, args.mask_values)
+            path = written[0]
         findings, sets = check_config(arguments.open_config(path, args.cfg_options), progress=True)
     print('\n'.join([*said[:1], *(loaded.describe() for loaded in sets), *said[1 + len(sets) :]]))
-    rich_print(findings_table(findings, args.most))
+    rich_print(findings_table(findings))
     return int(bool(findings))

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..data.layouts import LAYOUTS
-from ..data.new import RATES, write_configs
+from ..data.new import write_configs
 from . import arguments
 
 
@@ -16,7 +16,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument('data', metavar='DATASET_DIR', help='as VOC, COCO, YOLO, Cityscapes, masks or class folders')
     parser.add_argument('--out', required=True, metavar='DIR', help='where the configs go')
-    parser.add_argument('--task', choices=tuple(RATES), help='(default: what the layout is for)')
     parser.add_argument('--size', type=arguments.positive, metavar='SIDE', help='of what the net gets')
     add_layout(parser)
     arguments.add_force(parser, 'earlier configs')
@@ -31,10 +30,6 @@ def add_layout(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Looks at the data and writes."""
-    written, said = write_configs(
-        Path(args.data), Path(args.out), args.task, args.force, args.layout, args.mask_values, args.size
-    )
-    print('\n'.join(said))
-    for path in written:
-        print(f'wrote {path}')
-    print(f'next: refconv check-data {written[1]}; refconv train {written[1]}; then the first lines of the other files')
+    written, said = write_configs(Path(args.data), Path(args.out), args.force, args.size, args.layout, args.mask_values)
+    print('\n'.join([*said, *(f'wrote {path}' for path in written)]))
+    print(f'next: refconv check-data {written[0]}; refconv train {written[0]}; then the first lines of the other files')

@@ -30,8 +30,7 @@ def image_size(path: str | Path) -> tuple[int, int] | None:
 def why_unreadable(path: str | Path) -> str:
     """Decodes an image and returns the decoder's reason why that fails; '' if it does not fail.
 
-    A JPEG is decoded at an eighth of its size, so a photograph of 100 megapixels takes 10 MB. mmcv fills the missing
-    part of a truncated file with grey and says nothing; here it is a fault.
+    A JPEG is decoded at an eighth of its size. mmcv fills the missing part of a truncated file with grey.
     """
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:

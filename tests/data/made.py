@@ -25,7 +25,7 @@ def write_coco(layout: Layout, root: Path) -> Path:
     (root / 'annotations').mkdir(parents=True)
     # Numbered as COCO does: not from 0, and with gaps.
     numbers = [3 + 2 * i for i in range(len(layout.classes))]
-    for split in layout.splits:
+    for split in layout.sets:
         (root / split).mkdir()
         images, boxes = [], []
         for i, sample in enumerate(samples(layout, split), 100):
@@ -41,28 +41,9 @@ def write_coco(layout: Layout, root: Path) -> Path:
     return root
 
 
-def write_yolo(layout: Layout, root: Path) -> Path:
-    """`images/SPLIT`, `labels/SPLIT` and `data.yaml`."""
-    for split in layout.splits:
-        for kind in ('images', 'labels'):
-            (root / kind / split).mkdir(parents=True)
-        for sample in samples(layout, split):
-            image = Path(shutil.copy(sample['img_path'], root / 'images' / split))
-            width, height, lines = sample['width'], sample['height'], []
-            for item in sample['instances']:
-                x1, y1, x2, y2 = item['bbox']
-                values = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
-                lines.append(' '.join([str(item['bbox_label']), *(f'{value:.8f}' for value in values)]))
-            (root / 'labels' / split / f'{image.stem}.txt').write_text('\n'.join(lines) + '\n')
-    names = '\n'.join(f'  {i}: {name}' for i, name in enumerate(layout.classes))
-    splits = '\n'.join(f'{split}: images/{split}' for split in layout.splits)
-    (root / 'data.yaml').write_text(f'path: .\n{splits}\nnames:\n{names}\n')
-    return root
-
-
 def write_masks(layout: Layout, root: Path, classes: bool = True) -> Path:
     """`images/SPLIT`, `masks/SPLIT` and, with `classes`, `classes.txt`."""
-    for split in layout.splits:
+    for split in layout.sets:
         for kind in ('images', 'masks'):
             (root / kind / split).mkdir(parents=True)
         for i, sample in enumerate(samples(layout, split)):

@@ -121,6 +121,8 @@ def check_model(library: str, name: str) -> dict[str, str]:
         way, x = find_way(plain, inputs)
     except Exception as error:
         return dict(result=f'does not run here: {_line(error)}')
+    if lost := copy.deepcopy(plain).load_state_dict(plain.state_dict(), strict=False).missing_keys:
+        return dict(result=f'does not run here: the plain model does not load its own state ({lost[0]})')
     found = dict(result='right', refocused=f'{len(rows)}/{len(named_convs(plain))}')
     try:
         check_round(plain, refocused, way, x)

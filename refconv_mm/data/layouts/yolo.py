@@ -8,56 +8,39 @@ from typing import Any
 import yaml
 
 from ...files.errors import DataError
-from ..images import image_size
-from .base import Layout, coco_text, images_in, split_of, with_val
+from ..images import image_size, images_in
+from .base import Layout, lines_of, split_of, with_val
 
 NAME = 'yolo'
-NEEDS = (
-    'folders labels with text files of numbers beside folders images, and the class names in data.yaml or classes.txt'
-)
-NO_LABELS = ('classes.txt', 'notes.txt', 'train.txt', 'val.txt', 'test.txt')
+NEEDS = 'folders labels beside folders images, and the class names in data.yaml or classes.txt'
 
 
 def find(root: Path) -> str:
     """Says what makes a folder YOLO; '' if nothing does."""
-    return next((str(label.relative_to(root)) for folder in _label_folders(root) for label in _labels(folder)), '')
+    return next((str(path.relative_to(root)) for folder in _label_folders(root) for path in folder.rglob('*.txt')), '')
 
 
 def read(root: Path, out: Path) -> Layout:
-    """Reads the labels.
-
-    Raises:
-        DataError: names the lines that are no boxes, or what is missing.
-    """
+    """Reads the labels; the error names the lines that are no boxes."""
     said = ["no library reads YOLO's text files; the boxes are written as COCO JSON beside the configs"]
-    content = next(filter(None, map(_yaml, sorted([*root.glob('*.yaml'), *root.glob('*.yml')]))), {})
-    layout = Layout(NAME, 'detection', root, _names(root, content), {}, said=said)
-    if content.get('kpt_shape'):
-        said.append('data.yaml has kpt_shape: of each line the box is read, and the keypoints are left out')
+    layout = Layout(NAME, 'detection', root, _names(root), said=said)
     pairs: dict[str, list[tuple[Path, Path]]] = {}
     for folder in _label_folders(root):
         images = folder.with_name('images')
-        found = {path: folder / path.relative_to(images).with_suffix('.txt') for path in images_in(images, True)}
-        for image, label in found.items():
+        for image in images_in(images, True):
+            label = folder / image.relative_to(images).with_suffix('.txt')
             pairs.setdefault(split_of(image.parent.relative_to(root)) or 'train', []).append((image, label))
-        if lost := sorted(set(_labels(folder)) - set(found.values())):
-            said.append(f'{len(lost)} label files have no image, such as {lost[0].relative_to(root)}')
     faults: list[str] = []
-    polygons = 0
     for split, part in with_val(pairs, said, root).items():
         rows = []
         for image, label in part:
-            size = image_size(image)
-            boxes = _boxes(label, size or (0, 0), len(layout.classes), bool(content.get('kpt_shape')), faults)
-            faults += [] if size else [f'{image}: the image cannot be read']
-            polygons += sum(is_polygon for is_polygon, *_ in boxes)
-            rows.append((str(image.relative_to(root)), *(size or (0, 0)), [(kind, box) for _, kind, box in boxes]))
-        layout.files[f'{split}.json'], ann_file = coco_text(rows, layout.classes), str(out / f'{split}.json')
-        layout.sets[split] = dict(type='CocoDataset', ann_file=ann_file, data_prefix=dict(img=''))
+            width, height = image_size(image) or (0, 0)
+            faults += [] if width else [f'{image}: the image cannot be read']
+            boxes = _boxes(label, (width, height), len(layout.classes), faults)
+            rows.append((str(image.relative_to(root)), width, height, boxes))
+        layout.add_coco(out, split, rows)
     if faults:
-        more = f'\n  and {len(faults) - 10} more' * (len(faults) > 10)
-        raise DataError(f'{len(faults)} labels of {root} are no boxes:\n  ' + '\n  '.join(faults[:10]) + more)
-    said += [f'{polygons} lines are polygons or oriented boxes; the upright box around each is used'] * bool(polygons)
+        raise DataError(f'{len(faults)} labels of {root} are no boxes, such as:\n  ' + '\n  '.join(faults[:10]))
     return layout
 
 
@@ -65,21 +48,16 @@ def _label_folders(root: Path) -> list[Path]:
     return sorted(path for depth in ('', '*/', '*/*/') for path in root.glob(f'{depth}labels') if path.is_dir())
 
 
-def _labels(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob('*.txt') if path.name not in NO_LABELS)
-
-
-def _boxes(label: Path, size: tuple[int, int], classes: int, keypoints: bool, faults: list[str]) -> list[tuple]:
-    """The boxes of an image: whether it is a polygon, class, corners; an image without a text file has no boxes."""
+def _boxes(label: Path, size: tuple[int, int], classes: int, faults: list[str]) -> list[tuple[int, list[float]]]:
+    """Class and corners of each box of an image; an image without a text file has none."""
     boxes = []
     lines = label.read_text(errors='replace').splitlines() if label.is_file() else []
     for number, words in enumerate(map(str.split, lines), 1):
         try:
             if words:
-                label_number, corners = _box(words[:5] if keypoints else words, classes)
+                kind, corners = _box(words, classes)
                 # The numbers are rounded, so a box at the edge would lie a thousandth of a pixel outside the image.
-                corners = [round(min(max(value, 0), 1) * size[i % 2], 2) for i, value in enumerate(corners)]
-                boxes.append((len(words) > 5 and not keypoints, label_number, corners))
+                boxes.append((kind, [round(min(max(v, 0), 1) * size[i % 2], 2) for i, v in enumerate(corners)]))
         except ValueError as error:
             faults.append(f'{label}, line {number}: {error}')
     return boxes
@@ -95,7 +73,7 @@ def _box(words: list[str], classes: int) -> tuple[int, list[float]]:
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise ValueError(f'{len(values) + 1} numbers, not 5 of a box or the pairs of a polygon')
     if not all(-0.01 <= value <= 1.01 for value in values):
-        raise ValueError('numbers outside 0 to 1: pixels, or keypoints without kpt_shape in data.yaml')
+        raise ValueError('numbers outside 0 to 1: pixels or keypoints')
     if len(values) == 4:
         x, y, width, height = values
         values = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
@@ -105,38 +83,22 @@ def _box(words: list[str], classes: int) -> tuple[int, list[float]]:
     return int(number), corners
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    """The content of data.yaml, in which every value is text: `yes` and `1` are names; {} if it is another file."""
-    try:
-        content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise DataError(f'{path} is no YAML: {error}') from error
-    if not isinstance(content, dict) or 'names' not in content:
-        return {}
-    for split in ('train', 'val'):
-        entries = content.get(split) or []
-        for entry in [entries] if isinstance(entries, str) else entries:
-            if entry.endswith('.txt') or split_of(entry) not in (split, None):
-                raise DataError(f'{path}: {split} is {entry}; the splits must be folders that are called train and val')
-    return content
-
-
-def _names(root: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    """The class names, as text and without blanks around them."""
-    names = content.get('names')
+def _names(root: Path) -> tuple[str, ...]:
+    """The class names; every value in data.yaml is text, so `yes` and `1` are names."""
+    names: Any = lines_of(root / 'classes.txt')
+    for path in [*root.glob('*.yaml'), *root.glob('*.yml')]:
+        try:
+            content = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
+        except yaml.YAMLError as error:
+            raise DataError(f'{path} is no YAML: {error}') from error
+        if isinstance(content, dict) and 'names' in content:
+            names = content['names']
+            if content.get('kpt_shape'):
+                raise DataError(f'{path} has kpt_shape; lines with keypoints are not read')
+    if not names:
+        raise DataError(f'{root} has YOLO labels and no class names; write classes.txt, a name a line, as numbered')
     if isinstance(names, dict):
-        names = (
-            [names[key] for key in sorted(names, key=int)] if sorted(map(int, names)) == [*range(len(names))] else []
-        )
-    if not content:
-        paths = (root / name for name in ('classes.txt', 'labels/classes.txt', 'obj.names'))
-        path = next(filter(Path.is_file, paths), None)
-        if path is None:
-            raise DataError(f'{root} has YOLO labels and no class names; write classes.txt, a name a line, as numbered')
-        names = [line for line in path.read_text().splitlines() if line.strip()]
-    texts = [str(name).strip() for name in names] if isinstance(names, list) else []
-    if not texts or len(set(texts)) < len(texts):
-        raise DataError(
-            f'{root}: names must list different classes, numbered from 0, not {content.get("names", texts)}'
-        )
-    return tuple(texts)
+        names = [names.get(str(number)) for number in range(len(names))]
+    if not isinstance(names, list) or None in names or not len({name.strip() for name in names}) == len(names) > 0:
+        raise DataError(f'{root}: names must list different classes, numbered from 0, not {names}')
+    return tuple(name.strip() for name in names)
