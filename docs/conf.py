@@ -30,6 +30,8 @@ repository_pages = {
     'contributing': 'CONTRIBUTING.md',
     'changelog': 'CHANGELOG.md',
     'security': 'SECURITY.md',
+    'lab/comparison': 'lab/README.md',
+    **{f'lab/{name}': f'lab/{name}.md' for name in ('compare', 'results', 'analysis')},
     **{
         f'configs/{path.parent.name}': f'configs/{path.parent.name}/README.md'
         for path in ROOT.glob('configs/*/README.md')

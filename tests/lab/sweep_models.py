@@ -172,11 +172,12 @@ def check_round(plain: nn.Module, refocused: nn.Module, way: str, x: Tensor) -> 
 
 
 def train_step(model: nn.Module, way: str, x: Tensor) -> None:
-    """A step of SGD on the mean square of the outputs, and then noise on every update."""
+    """A step of SGD on the mean square of the outputs (scaled to a norm of 1 at most), then noise on every update."""
     layers = named_refconvs(model)
     outputs = [t for t in tensors_of(Forward(model, way)(x)) if t.requires_grad]
     outputs += [layer(random_input(layer)) for _, layer in layers]  # the input may not reach some of them
-    sum(output.square().mean() for output in outputs).backward()
+    # Random weights give some nets outputs of 1e11; the square of a gradient's norm would overflow.
+    sum((output / output.detach().norm().clamp(min=1)).square().mean() for output in outputs).backward()
     trained = [layer.trained for _, layer in layers]
     if not torch.nn.utils.clip_grad_norm_(trained, 0.1).isfinite():
         raise ValueError('a gradient is not finite')
