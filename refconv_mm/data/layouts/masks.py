@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,9 +28,8 @@ def find(root: Path) -> str:
 def read(root: Path, out: Path, mask_values: Sequence[int] | None = None) -> Layout:
     """Reads the numbers in the label maps of the train split; with `mask_values`, maps of class numbers are written."""
     if city := _cityscapes(root):
-        from mmseg.datasets import CityscapesDataset
-
-        layout = Layout('cityscapes', 'segmentation', root, tuple(CityscapesDataset.METAINFO['classes']))
+        cityscapes = importlib.import_module('mmseg.datasets').CityscapesDataset
+        layout = Layout('cityscapes', 'segmentation', root, tuple(cityscapes.METAINFO['classes']))
         for split, (images, masks) in city.items():
             prefix = dict(img_path=str(images.relative_to(root)), seg_map_path=str(masks.relative_to(root)))
             layout.sets[split] = dict(type='CityscapesDataset', data_prefix=prefix)
