@@ -11,6 +11,7 @@ import copy
 import os
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lab.benchmark.gradient_bytes import whole_state_dict
 from refconv_mm.openmmlab.models import build_model, unwrapped
 from refconv_mm.running.runner import build_runner, leave_process_group
 from refconv_mm.running.settings import set_init, set_launcher, set_resume
@@ -188,6 +188,18 @@ def ssdlite(out: Path, start: Path, root: str) -> dict[str, Any]:
     cfg = detector_config(Path(root), out)
     set_init(cfg, str(Path(root) / 'start.pth'))
     return train(cfg)
+
+
+def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """The full state dict of a model under FSDP2 (`fully_shard`); all processes must call it.
+
+    torch's `get_model_state_dict` reads each layer's `.weight`, which a RefConv layer would compute from a shard.
+    """
+    state = model.state_dict()
+    # A DTensor, recognised by its method: not every build of torch has its module.
+    whole = OrderedDict((k, v.full_tensor() if hasattr(v, 'full_tensor') else v) for k, v in state.items())
+    whole._metadata = getattr(state, '_metadata', OrderedDict())  # type: ignore[attr-defined]
+    return whole
 
 
 def sharded(out: Path, start: Path) -> dict[str, Any]:

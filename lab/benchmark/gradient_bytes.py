@@ -1,8 +1,7 @@
-"""Data-parallel training: the bytes that a step sends, and the full weights of a sharded model."""
+"""Data-parallel training: the bytes that a step sends."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,15 +67,3 @@ def _group_of_one() -> Iterator[dist.ProcessGroup]:
         yield group
     finally:
         dist.destroy_process_group(group)
-
-
-def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The full state dict of a model under FSDP2 (`fully_shard`); all processes must call it.
-
-    torch's `get_model_state_dict` reads each layer's `.weight`, which a RefConv layer would compute from a shard.
-    """
-    state = model.state_dict()
-    # A DTensor, recognised by its method: not every build of torch has its module.
-    whole = OrderedDict((k, v.full_tensor() if hasattr(v, 'full_tensor') else v) for k, v in state.items())
-    whole._metadata = getattr(state, '_metadata', OrderedDict())  # type: ignore[attr-defined]
-    return whole

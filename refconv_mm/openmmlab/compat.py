@@ -21,14 +21,19 @@ from ..files.writing import write_whole
 from .versions import FORKS, distribution_version, installed
 
 
+def _affected(library: str, first: str, mended: str) -> bool:
+    """Whether the installed version of a library lies in `[first, mended)`."""
+    have = installed(library)
+    return have is not None and Version(first) <= have < Version(mended)
+
+
 def ssd_head_loss_cls() -> bool:
     """mmdet 3.2 to 3.5: `SSDHead` never sets `loss_cls`, which `predict_by_feat` reads, so no SSD evaluates.
 
     open-mmlab/mmdetection#11063, #11780. A class attribute of None is enough for `predict_by_feat`.
     """
     module = sys.modules.get('mmdet.models.dense_heads.ssd_head')
-    have = installed('mmdet')
-    if module is None or have is None or not Version('3.2') <= have < Version('3.6'):
+    if module is None or not _affected('mmdet', '3.2', '3.6'):
         return False
     if not hasattr(module.SSDHead, 'loss_cls'):
         module.SSDHead.loss_cls = None
@@ -56,8 +61,7 @@ def voc_class_names() -> bool:
     folder's name; without it the metric takes those of the data set. Scores do not depend on it.
     """
     module = sys.modules.get('mmdet.evaluation.metrics.voc_metric')
-    have = installed('mmdet')
-    if module is None or have is None or not Version('3.0') <= have < Version('3.6'):
+    if module is None or not _affected('mmdet', '3.0', '3.6'):
         return False
     original = module.VOCMetric.compute_metrics
     if not hasattr(original, 'refconv_original'):
@@ -95,8 +99,7 @@ def mmengine_local_put() -> bool:
     """
     from mmengine.fileio import LocalBackend
 
-    have = installed('mmengine')
-    if have is None or have >= Version('0.11'):
+    if not _affected('mmengine', '0', '0.11'):
         return False
 
     def put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:
@@ -115,8 +118,7 @@ def mmengine_load_url() -> bool:
     """
     from mmengine.runner import checkpoint
 
-    have = installed('mmengine')
-    if have is None or have >= Version('0.11'):
+    if not _affected('mmengine', '0', '0.11'):
         return False
 
     def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
@@ -139,8 +141,7 @@ def init_dist_without_gpu() -> bool:
     from mmengine.device import get_device
     from mmengine.dist import utils
 
-    have = installed('mmengine')
-    if have is None or have >= Version('0.11') or get_device() != 'cpu':
+    if not _affected('mmengine', '0', '0.11') or get_device() != 'cpu':
         return False
     if not hasattr(utils._init_dist_pytorch, 'refconv_original'):
 
@@ -161,8 +162,7 @@ def dataset_names_its_files() -> bool:
     """
     from mmengine.dataset import BaseDataset
 
-    have = installed('mmengine')
-    if have is None or have >= Version('0.11'):
+    if not _affected('mmengine', '0', '0.11'):
         return False
     if not hasattr(BaseDataset.prepare_data, 'refconv_original'):
         original = BaseDataset.prepare_data
