@@ -1,12 +1,11 @@
-"""Output for terminals and reports: progress and tables."""
+"""Output for terminals: consoles, progress, names of layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import Progress
 
 
@@ -19,21 +18,6 @@ def log_console(file: TextIO | None = None) -> Console:
     """rich's console on a file, or on what is standard output at the time; without a terminal it has a log's width."""
     console = Console(file=file)
     return console if console.is_terminal else Console(file=file, width=120)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; the first column is aligned left, the others right."""
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
-    return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
-
-
-def print_markdown(text: str) -> None:
-    """Prints Markdown; on a terminal with aligned tables that fit its width."""
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text))
-    else:
-        print(text)
 
 
 def shorten(text: str, width: int) -> str:

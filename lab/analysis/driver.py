@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from refconv_mm.commands.arguments import add_config, add_force, add_trust, open_config, positive
-from refconv_mm.console import print_markdown
 from refconv_mm.files.writing import check_free, write_json, write_text
+
+from ..markdown import print_markdown
 
 # By name: the title, and whether it takes kernels of checkpoints, or checkpoints of a config with their task loss.
 ANALYSES = dict(

@@ -12,7 +12,6 @@ import mmcv.cnn
 import torch
 from torch import nn
 
-from refconv_mm.layers.options import KINDS
 from refconv_mm.surgery import fuse, named_refconvs, refocus, trainable
 
 from .costs import alternate, machine, peak_bytes, rounds_for
@@ -22,9 +21,13 @@ from .training_data import Batch, Trainer, copied_trainer, find_config, infer, r
 
 
 def refocused(model: nn.Module) -> nn.Module:
-    """A copy with a refocused backbone (the whole model, where it has none of that name); all kinds of layers."""
-    model = copy.deepcopy(model)
-    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', kinds=KINDS)
+    """A copy with a refocused backbone (the whole model, where it has none of that name).
+
+    The layers are those of the default options. Where a model has none of these, they are its dense ones.
+    """
+    model, layers = copy.deepcopy(model), 'backbone.*' if hasattr(model, 'backbone') else '*'
+    suited = any(conv.groups > 1 for conv in model.modules() if isinstance(conv, nn.Conv2d))
+    refocus(model, layers, **({} if suited else dict(kinds='dense')))
     return model
 
 

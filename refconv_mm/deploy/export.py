@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import mmcv.cnn
 import torch
 from mmengine.config import Config
 from packaging.version import Version
@@ -72,8 +71,6 @@ def export_checkpoint(
     check_packages()
     plain = as_plain(cfg, checkpoint, ema=ema, source=source, shape=shape)
     model = build_model(plain.cfg)
-    if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(model)
     load_whole(model, plain.state_dict, source or 'the checkpoint')
     end_to_end, preprocessor = EndToEndModel(model, decode, normalize), model.data_preprocessor
     multiple = getattr(preprocessor, 'pad_size_divisor', 1)

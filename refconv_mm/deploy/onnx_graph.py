@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints.verify import FOLDED_TOLERANCE, relative_difference
+from ..checkpoints.verify import relative_difference
 from ..files.errors import ExportError
 from .box_decoding import onnx_operators
 from .end_to_end import EndToEndModel
 
 INPUT = 'inputs'  # the name of the graph's input
-# As for folded batch norm: torch's exporter folds it if it can, and onnxruntime folds it when it opens a graph.
-TOLERANCE = FOLDED_TOLERANCE
+# torch's exporter folds batch norm if it can, onnxruntime when it opens a graph. Folding rounds once more, and a
+# small running variance makes its factors large.
+TOLERANCE = 1e-3
 # The share of boxes that may have no counterpart: an overlap or a score within rounding of a limit decides for another.
 FLIPPED = 0.02
 

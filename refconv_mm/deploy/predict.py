@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from typing import Any
 
-import mmcv.cnn
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -52,8 +51,6 @@ class Predictor:
         checkpoint = read_checkpoint(path, trust)
         plain = as_plain(cfg, checkpoint, ema=ema, source=path)
         self.description, self._inferencer = plain.what, self._build(copy.deepcopy(plain.cfg))
-        if plain.folded_bn:
-            mmcv.cnn.fuse_conv_bn(self._inferencer.model)
         load_whole(self._inferencer.model, plain.state_dict, path)
         self._name_classes(checkpoint['meta'].get('dataset_meta') or {})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import mmcv.cnn
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -96,9 +95,6 @@ def runner_for_checkpoint(
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
     runner = build_runner(cfg, quiet)
-    if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
-        tested += '; batch norm folded'
     load_whole(runner.model, plain.state_dict, path)
     print_log(f'testing {tested}', logger='current')
     return runner, tested

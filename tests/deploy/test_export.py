@@ -16,7 +16,6 @@ from mmengine.registry import MODELS
 from onnx import numpy_helper
 from torch import nn
 
-from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
 from refconv_mm.commands import main
 from refconv_mm.deploy import onnx_graph
 from refconv_mm.deploy.end_to_end import EndToEndModel
@@ -95,14 +94,6 @@ def test_the_record_says_how_to_use_the_model(classifier):
         shape=['batch', 3, 48, 48], mean=MEAN, std=STD, channels='RGB', graph_normalizes=False
     )
     assert record['decoded'] is False
-
-
-def test_a_fused_and_folded_checkpoint_is_exported_as_it_is(classifier, tmp_path):
-    cfg, checkpoint, refocused = classifier
-    path, _ = write_fused(fuse_checkpoint(cfg, checkpoint, fold_bn=True), tmp_path)
-    graph, images = export_checkpoint(plain_config(cfg), torch.load(path)), torch.randn(2, 3, 48, 48)
-    assert 'a fused checkpoint, as it is' in graph.proto.metadata_props[0].value
-    torch.testing.assert_close(run(graph.proto, images), run(refocused.proto, images), rtol=1e-3, atol=1e-4)
 
 
 # -- predictions from pixels -------------------------------------------------------------------------------

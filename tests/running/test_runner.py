@@ -66,14 +66,6 @@ def test_a_checkpoint_of_another_model_is_refused(seg_run, tmp_path):
         runner_for_checkpoint(seg_run['cfg'], str(tmp_path / 'x.pth'))
 
 
-def test_folded_weights_are_tested_folded(seg_run, tmp_path):
-    fused = fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
-    path, _ = write_fused(fused, tmp_path)
-    folded, what = score(seg_run['cfg'], path)
-    assert 'batch norm folded' in what
-    assert folded == pytest.approx(score(seg_run['cfg'], seg_run['last'])[0], abs=0.2)  # percent; a pixel may tip
-
-
 def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
     cfg = segmenter(city, tmp_path)
     assert 'become the bases' in set_init(cfg, str(seg_run['start']))
