@@ -59,7 +59,7 @@ class TaskLoss:
         if plain.folded_bn:
             raise ValueError(f'{path} has batch norm folded into its kernels; fuse it again without folding')
         load_whole(self.model, plain.state_dict, str(path))
-        return dict(name=name, path=str(path), content=plain.what)
+        return dict(name=name, path=str(path), content=plain.description)
 
     def loss(self, batch: Any, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar that training minimises on a batch (weight decay is not in it); differentiable.
