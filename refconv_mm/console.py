@@ -1,17 +1,11 @@
-"""Output for terminals: consoles, progress, names of layers."""
+"""Output for terminals and reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import Progress
-
-
-def progress_display(*columns: Any) -> Progress:
-    """rich's progress on the console of a log."""
-    return Progress(*columns, console=log_console())
 
 
 def log_console(file: TextIO | None = None) -> Console:

@@ -57,7 +57,7 @@ class TaskLoss:
         """
         plain = as_plain(cfg, read_checkpoint(path, trust), source=str(path))
         load_whole(self.model, plain.state_dict, str(path))
-        return dict(name=name, path=str(path), content=plain.what)
+        return dict(name=name, path=str(path), content=plain.description)
 
     def loss(self, batch: Any, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar that training minimises on a batch (weight decay is not in it); differentiable.

@@ -11,7 +11,7 @@ from typing import Any
 
 from refconv_mm.files.errors import DataError
 
-from ..markdown import table as grid
+from ..tables import table as grid
 from .plan import BASELINE, Point
 from .plan_runs import PlanRuns, Run
 from .stats import Estimate, paired, summary

@@ -168,14 +168,14 @@ class Plain:
     Attributes:
         cfg: the plain config.
         state_dict: fits the model of `cfg` exactly.
-        what: a description of the checkpoint, in a sentence.
+        description: of the checkpoint, in a sentence.
         fused: whether the checkpoint was refocused once.
         layers: names of the layers that were refocused, as far as the checkpoint tells.
     """
 
     cfg: Config
     state_dict: dict[str, Tensor]
-    what: str
+    description: str
     fused: bool
     layers: list[str]
 
@@ -208,16 +208,17 @@ def as_plain(
                 'trained with, or fuse it first (refconv fuse CONFIG CKPT) and pass fused.pth.'
             )
         fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
-        what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
+        text = f'a refocused checkpoint, its {weights} weights, fused in memory; {fused.comparison}'
         state, layers = fused.checkpoint['state_dict'], fused.report.matched
-        return Plain(plain_config(cfg), state, what, fused=True, layers=layers)
-    what = f'a fused checkpoint, as it is (fused from {record.get("source")})' if record.get('fused') else ''
-    what = what or f'a plain checkpoint, as it is ({weights} weights)'
+        return Plain(plain_config(cfg), state, text, fused=True, layers=layers)
+    text = f'a checkpoint that was fused from {record.get("source")}' if record.get('fused') else 'a plain checkpoint'
+    if 'ema_state_dict' in checkpoint:
+        text += f', its {weights} weights'
     if is_refocused_config(cfg):
         cfg = plain_config(cfg)
-        what += '; the config is refocused, so the plain one behind it is used'
+        text += '; the config is refocused, so the plain one behind it is used'
     layers = list(record.get('layers') or ())
-    return Plain(cfg, state, what, bool(record.get('fused')), layers)
+    return Plain(cfg, state, text, bool(record.get('fused')), layers)
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:

@@ -60,9 +60,10 @@ class Comparison:
 
     def __str__(self) -> str:
         name, difference = self.worst
+        part = 'features' if self.outputs == 'extract_feat' else 'outputs'
         return (
-            f'{len(self.layers)} layers agree to {difference:.1e} (worst: {name}), '
-            f'end to end ({self.outputs}, input {"x".join(map(str, self.shape))}) to {self.model:.1e}'
+            f'the {part} of the fused and the refocused model differ by {self.model:.1e} of the largest, those of the '
+            f'{len(self.layers)} layers by at most {difference:.1e} ({name}); input {"x".join(map(str, self.shape))}'
         )
 
 

@@ -23,7 +23,7 @@ def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
     """
     for name in names:
         if (out_dir / name).exists() and not force:
-            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another --out-dir or pass --force')
+            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another folder or pass --force')
 
 
 def write_whole(path: Path, write: Any) -> None:

@@ -5,7 +5,6 @@ from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
-from refconv_mm.hooks.refconv_hook import training_report
 from refconv_mm.surgery.selection import note_on, select
 
 KINDS = ('depthwise', 'grouped', 'dense')
@@ -127,7 +126,6 @@ def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
     assert note.startswith('1 of 2 KxK convolutions of backbone stayed plain: backbone.1. ')
     assert 'RefocusedBackbone' in note
     assert fuse(model()).note == note
-    assert training_report(model()).note == note
     whole = model()
     refocus(whole)
     assert note_on(whole) == ''
