@@ -12,6 +12,7 @@ import mmcv.cnn
 import torch
 from torch import nn
 
+from refconv_mm import RefConvOptions
 from refconv_mm.surgery import fuse, named_refconvs, refocus, trainable
 
 from .costs import alternate, machine, peak_bytes, rounds_for
@@ -27,7 +28,7 @@ def refocused(model: nn.Module) -> nn.Module:
     """
     model, layers = copy.deepcopy(model), 'backbone.*' if hasattr(model, 'backbone') else '*'
     suited = any(conv.groups > 1 for conv in model.modules() if isinstance(conv, nn.Conv2d))
-    refocus(model, layers, **({} if suited else dict(kinds='dense')))
+    refocus(model, layers, kinds=RefConvOptions().kinds if suited else 'dense')
     return model
 
 

@@ -139,7 +139,7 @@ class Predictor:
 
 def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) -> np.ndarray:
     """Adds a strip below a picture (RGB): names, each behind a square of its colour, and a note."""
-    patches = [Patch(color=np.array(colour) / 255, label=name) for name, colour in names]
+    patches = [Patch(color=tuple(np.array(colour) / 255), label=name) for name, colour in names]
     patches += [Patch(color='none', label=note)] if note else []
     if not patches:
         return picture
