@@ -206,12 +206,10 @@ def training_report(model: nn.Module) -> Report:
     report = Report('RefConv', note=note_on(model), params_after=trainable(model))
     report.params_before = report.params_after
     for name, layer in named_refconvs(model):
-        after = trainable(layer)
-        before = after + (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
-        row = Row.of(name, layer, layer.trained_name, before, after)
+        report.params_before += (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
+        row = Row.of(name, layer)
         row.note = f'basis: {layer.source}' + ('' if layer.trained.requires_grad else ', frozen')
         report.rows.append(row)
-        report.params_before += before - after
     return report
 
 
