@@ -31,7 +31,7 @@ def run(args: Namespace) -> None:
     fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, source=str(path), shape=args.shape)
     written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
     console = log_console()
-    console.print(fused.report.table(console.width))
+    console.print(fused.report.table())
     print(f'{fused.weights} weights; {fused.comparison}')
     for file in written:
         print(f'wrote {file}')

@@ -45,8 +45,8 @@ def test_it_chooses_what_it_can_and_says_why_not():
         'small': 'kernel (2, 2) smaller than map_k=3',
         'normed': 'its kernel is computed (weight norm or the like)',
         'done': 'refocused already',
-        'tied': 'shares its weight with knot',
-        'knot': 'shares its weight with tied',
+        'tied': 'shares a parameter with another layer, from which refocusing would separate it',
+        'knot': 'shares a parameter with another layer, from which refocusing would separate it',
     }
 
 
@@ -144,9 +144,3 @@ def test_kinds_that_were_left_out_on_purpose_are_no_surprise():
     assert note_on(model) == ''
     model[0].append(nn.Conv2d(4, 4, 3, groups=4))
     assert note_on(model).startswith('1 of 2 KxK convolutions of 0 stayed plain: 0.2. ')
-
-
-def test_of_a_vision_transformer_only_the_patch_embedding_is_refocused():
-    model = nn.ModuleDict(dict(patches=nn.Conv2d(3, 8, 4, stride=4), block=nn.Linear(8, 8)))
-    assert 'only patch embeddings' in str(refocus(model, kinds='dense'))
-    assert not refocus(nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 3)), kinds='dense').note
