@@ -17,6 +17,7 @@ from ..files.errors import CheckpointError
 from ..files.reading import make_mmengine_read_safely
 from ..openmmlab import compat
 from ..openmmlab.config import drop_pretrained
+from ..openmmlab.extension import check_ops
 from ..openmmlab.models import unwrapped
 from .curves import CurvesHook
 from .terminal import ProgressHook, QuietRunner
@@ -100,6 +101,7 @@ def runner_for_checkpoint(
         mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
         tested += '; batch norm folded'
     load_whole(runner.model, plain.state_dict, path)
+    check_ops(unwrapped(runner.model))
     print_log(f'testing {tested}', logger='current')
     return runner, tested
 
