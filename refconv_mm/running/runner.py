@@ -23,6 +23,7 @@ from ..files.reading import make_mmengine_read_safely
 from ..hooks import SeededStepsHook
 from ..openmmlab import compat
 from ..openmmlab.config import drop_pretrained
+from ..openmmlab.extension import check_ops
 from ..openmmlab.models import unwrapped
 from ..surgery import named_refconvs
 from .curves import METRIC, CurvesHook, panels_of, read_curve
@@ -130,6 +131,7 @@ def runner_for_checkpoint(
     runner = build_runner(cfg, quiet)
     model = unwrapped(runner.model).module if tta else unwrapped(runner.model)
     load_whole(model, plain.state_dict, path)
+    check_ops(model)
     print_log(f'testing {tested}', logger='current')
     return runner, tested
 
