@@ -42,8 +42,8 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
         root: `A`, `(G, P, P)`, or `s`, `()`.
     """
     if root.ndim == 0:
-        update = apply_map(basis, trained)
-        return torch.addcmul(basis, update, root) if identity else update * root
+        update = apply_map(basis, trained).contiguous()  # some convolutions fail on the strides of mixed layouts
+        return torch.addcmul(basis.contiguous(), update, root) if identity else update * root
     rows = trained.reshape(len(root), -1, root.shape[-1])
     kernel = torch.baddbmm(basis.reshape(rows.shape), rows, root) if identity else rows @ root
     return kernel.view(basis.shape)

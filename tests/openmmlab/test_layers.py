@@ -155,6 +155,20 @@ def test_a_backbone_that_pads_takes_the_layer_that_pads_and_refuses_the_other(ba
     check_padding(model)
 
 
+@pytest.mark.parametrize('arch', ['small', 'large'])
+def test_a_backbone_that_asks_for_the_class_that_pads_finds_it(arch):
+    """mmseg's MobileNetV3 dilates layers by hand and sets their padding, unless they are Conv2dAdaptivePadding."""
+    importlib.import_module('mmseg.models')
+    config = dict(type='mmseg.MobileNetV3', arch=arch)
+    plain = MODELS.build(config | dict(conv_cfg=dict(type='Conv2dAdaptivePadding')))
+    model = MODELS.build(config | dict(conv_cfg=dict(type='RefConvAdaptivePadding')))
+    load_whole(model, plain.state_dict(), 'the plain state')
+    plain.eval(), model.eval()
+    x = torch.randn(1, 3, 70, 66)
+    assert all(torch.equal(got, expected) for got, expected in zip(model(x), plain(x), strict=True))
+    assert any(layer.dilation != (1, 1) for _, layer in named_refconvs(model))
+
+
 def test_a_backbone_built_without_padding_on_purpose_is_left_alone():
     importlib.import_module('mmpretrain.models')
     backbone = dict(type='mmpretrain.EfficientNet', arch='b0', conv_cfg=None)

@@ -104,13 +104,17 @@ def test_other_convolutions_are_named_as_left_alone():
             one=nn.Conv1d(4, 4, 3),
             three=nn.Conv3d(4, 4, 3),
             up=nn.ConvTranspose2d(4, 4, 3),
+            lazy=nn.LazyConv2d(4, 3),
+            complex=nn.Conv2d(4, 4, 3, dtype=torch.complex64),
+            empty=nn.Conv2d(0, 4, 3),
             deform=DeformConv2d(4, 4, 3),
             modulated=ModulatedDeformConv2d(4, 4, 3),
             qat=torch.ao.nn.qat.Conv2d(4, 4, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig()),
             norm=nn.LayerNorm((4, 4, 4)),
         )
     )
-    skipped = select(nn.ModuleDict(dict(others=others, conv=nn.Conv2d(4, 4, 3))), options=ALL)[1]
+    skipped = refocus(nn.ModuleDict(dict(others=others, conv=nn.Conv2d(4, 4, 3))), kinds=KINDS).skipped
+    assert skipped['others.complex'] == skipped['others.empty'] == 'its kernel is complex or has no numbers'
     assert set(skipped) == {f'others.{name}' for name in set(others) - {'norm'}}
     assert skipped['others.qat'] == 'Conv2d (torch.ao.nn.qat.modules.conv): RefConv does not replace this type'
     with pytest.raises(ValueError, match=r'reasons: 1 x Conv3d \(torch\.nn\.modules\.conv\): RefConv does not replace'):
