@@ -9,7 +9,7 @@ from rich.console import Console
 
 
 def log_console(file: TextIO | None = None) -> Console:
-    """rich's console on a file, or on what is standard output at the time; without a terminal it has a log's width."""
+    """rich's console on a file, or on the standard output of the time; without a terminal it has a log's width."""
     console = Console(file=file)
     return console if console.is_terminal else Console(file=file, width=120)
 

@@ -169,6 +169,10 @@ def resumed(out: Path, start: Path, checkpoint: str) -> dict[str, Any]:
     return train(cfg)
 
 
+def drawn(out: Path, start: Path) -> dict[str, Any]:
+    return toy(out, start, **{'randomness.diff_rank_seed': True})
+
+
 def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The full state dict of a model under FSDP2 (`fully_shard`); all processes must call it.
 
@@ -216,7 +220,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
     return dict(losses=losses, state=state, outputs=unsharded.eval()(data.inputs, data.targets), sharded=sharded_names)
 
 
-JOBS = dict(toy=toy, resumed=resumed, sharded=sharded)
+JOBS = dict(toy=toy, drawn=drawn, resumed=resumed, sharded=sharded)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--out-dir', required=True, help='where pictures, masks and predictions.json go')
     parser.add_argument('--threshold', type=float, help='lowest score of a box (default: 0.3)')
     arguments.add_ema(parser)
-    arguments.add_force(parser, 'what an earlier call wrote into --out-dir')
+    arguments.add_force(parser, 'the files of an earlier call in --out-dir')
     arguments.add_trust(parser)
 
 

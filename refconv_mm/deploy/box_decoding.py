@@ -29,7 +29,7 @@ def decode_boxes(
     *,
     image_shape: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Computes what mmdet's `BaseDenseHead.predict_by_feat` does, for a batch, in shapes that no value changes.
+    """Computes the boxes of mmdet's `BaseDenseHead.predict_by_feat`, for a batch, in shapes that no value changes.
 
     Args:
         head: a dense head of mmdet, with its prior generator, box coder and `test_cfg`.

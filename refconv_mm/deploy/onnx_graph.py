@@ -30,7 +30,7 @@ class Graph:
     proto: Any  # the onnx.ModelProto
     shape: list[str | int]  # of the input; the batch is 'batch' if it is dynamic
     difference: float  # the largest between onnxruntime and torch, relative to the largest magnitude of the output
-    faults: list[str]  # what failed before, with a dynamic batch
+    faults: list[str]  # of the export with a dynamic batch
 
     def __str__(self) -> str:
         shape, outputs = ' x '.join(map(str, self.shape)), ', '.join(o.name for o in self.proto.graph.output)

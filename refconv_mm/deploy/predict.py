@@ -138,16 +138,16 @@ class Predictor:
 
 
 def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) -> np.ndarray:
-    """Adds a strip below a picture (RGB): names, each behind a square of its colour, and a note."""
-    patches = [Patch(color=tuple(np.array(colour) / 255), label=name) for name, colour in names]
-    patches += [Patch(color='none', label=note)] if note else []
-    if not patches:
+    """Adds a strip below a picture (RGB): a note, and names, each behind a patch of its colour."""
+    if not names and not note:
         return picture
+    patches = [Patch(color=tuple(np.array(colour) / 255), label=name) for name, colour in names]
     width = max(picture.shape[1], LEAST)
-    columns = max(1, width // (LETTER * max(len(str(patch.get_label())) for patch in patches) + 3 * LINE))
-    rows = -(-len(patches) // columns)
-    canvas = FigureCanvasAgg(Figure(figsize=(width / 100, LINE * (rows + 0.5) / 100), dpi=100))
-    canvas.figure.legend(handles=patches, loc='center', ncols=columns, frameon=False, fontsize=8, borderpad=0)
+    columns = max(1, width // (LETTER * max((len(name) for name, _ in names), default=1) + 3 * LINE))
+    rows = -(-len(names) // columns) + bool(note) + 0.5
+    canvas = FigureCanvasAgg(Figure(figsize=(width / 100, LINE * rows / 100), dpi=100))
+    look: dict[str, Any] = dict(fontsize=8, title_fontsize=8, frameon=False, borderpad=0)
+    canvas.figure.legend(handles=patches, title=note, loc='center', ncols=columns, **look)
     canvas.draw()
     strip = np.asarray(canvas.buffer_rgba())[..., :3]
     return np.vstack([np.pad(picture, ((0, 0), (0, strip.shape[1] - picture.shape[1]), (0, 0))), strip])

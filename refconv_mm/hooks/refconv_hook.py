@@ -97,13 +97,8 @@ class RefConvHook(Hook):
         hook = next((h for h in runner.hooks if isinstance(h, EMAHook) and hasattr(h, 'ema_model')), None)
         model = unwrapped(runner.model) if hook is None else hook.ema_model.module
         weights = 'trained' if hook is None else 'averaged (EMA)'
-        meta = dict(
-            epoch=runner.epoch,
-            iter=runner.iter,
-            seed=runner.seed,
-            experiment_name=runner.experiment_name,
-            dataset_meta=getattr(runner.train_dataloader.dataset, 'metainfo', None),
-        )
+        data = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+        meta = dict(epoch=runner.epoch, iter=runner.iter, seed=runner.seed, dataset_meta=data)
         checkpoint = dict(state_dict=get_state_dict(model), meta=meta)
         fused = fuse_checkpoint(runner.cfg, checkpoint, source=runner.work_dir)
         fused.checkpoint['meta']['refconv']['weights'] = weights

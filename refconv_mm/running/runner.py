@@ -92,7 +92,7 @@ def reserved(folder: Path, steps: SeededStepsHook) -> Iterator[None]:
         before = set(folder.iterdir())
         try:
             yield
-        except (ValueError, OSError):
+        except (ValueError, TypeError, OSError):
             if not steps.begun:
                 for path in missing[-1:] or set(folder.iterdir()) - before:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""The settings of a run: what the options of training and testing change in a config."""
+"""The settings of a run: the changes of a config by the options of training and testing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -15,12 +14,11 @@ from mmengine.logging import print_log
 from ..checkpoints.fusing import read_checkpoint
 from ..checkpoints.states import is_refocused_state
 from ..files.errors import CheckpointError, UntrustedError
-from ..files.reading import make_mmengine_read_safely
 from ..openmmlab.config import drop_pretrained, is_refocused_config
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
-    """Sets the launcher. Without a GPU it also sets what mmengine then needs: gloo, and DDP without device ids."""
+    """Sets the launcher. Without a GPU it also sets gloo, and DDP without device ids."""
     cfg.launcher = launcher
     if launcher != 'none' and get_device() == 'cpu':
         cfg.setdefault('env_cfg', {})
@@ -39,7 +37,7 @@ def set_init(cfg: Config, path: str, trust: bool = False) -> str:
     Raises:
         FileNotFoundError, CheckpointError: the checkpoint cannot be read.
     """
-    is_refocused = is_refocused_state(_read(path, trust)['state_dict'])
+    is_refocused = is_refocused_state(read_checkpoint(path, trust)['state_dict'])
     cfg.load_from = str(path)
     drop_pretrained(cfg.model)
     if is_refocused:
@@ -47,13 +45,6 @@ def set_init(cfg: Config, path: str, trust: bool = False) -> str:
     if is_refocused_config(cfg):
         return 'a plain checkpoint: its kernels become the bases, and the updates are initialised'
     return 'a plain checkpoint'
-
-
-def _read(path: str, trust: bool) -> dict[str, Any]:
-    """Reads a checkpoint that mmengine will load later, and gives mmengine's load the same trust."""
-    checkpoint = read_checkpoint(path, trust)
-    make_mmengine_read_safely(trust)
-    return checkpoint
 
 
 def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) -> str:
@@ -80,7 +71,7 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
             cfg.resume = False
             return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
         resume = str(latest)
-    checkpoint = _read(resume, trust)
+    checkpoint = read_checkpoint(resume, trust)
     if missing := {'epoch', 'iter'} - set(checkpoint['meta']):
         raise CheckpointError(
             f'{resume} cannot be resumed: it lacks meta {" and ".join(sorted(missing))}. Start from it with --init.'

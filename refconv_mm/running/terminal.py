@@ -31,14 +31,14 @@ LONGEST_WAIT = 1800  # seconds between two lines
 
 
 class TerminalHandler(logging.Handler):
-    """Prints warnings, and what this package logs, on rich's console."""
+    """Prints warnings and the lines of this package on rich's console."""
 
     def __init__(self, console: Console, level: int) -> None:
         super().__init__(level)
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.console.file.closed:  # mmengine's logger outlives the run, and what caught its output may be gone
+        if self.console.file.closed:  # mmengine's logger outlives the run, and its output can be closed
             return
         text, is_warning = record.getMessage(), record.levelno >= logging.WARNING
         if is_warning and not any(part in text for part in INSIDE):

@@ -51,19 +51,6 @@ def test_every_command_explains_itself_and_a_tool_has_the_same_options(name, ref
         assert of_tool.partition('positional')[2] == said.partition('positional')[2]
 
 
-def test_help_imports_no_command():
-    names = [f'refconv_mm.commands.{name.replace("-", "_")}' for name in commands.COMMANDS]
-    code = f"""
-import sys
-from refconv_mm.commands import main
-try:
-    main(['--help'])
-except SystemExit:
-    assert not set({names}) & set(sys.modules), sys.modules
-"""
-    assert 'check-data' in run('-c', code).stdout
-
-
 # -- the end of a command ----------------------------------------------------------------------------------
 
 

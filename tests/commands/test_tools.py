@@ -105,17 +105,6 @@ runpy.run_path({str(tool)!r}, run_name='__main__')"""
     assert (tmp_path / 'work' / 'fused.pth').is_file()
 
 
-def test_two_processes_under_torchrun(city, tmp_path):
-    start = random_checkpoint(segmenter(city, tmp_path), tmp_path / 'start.pth')
-    work_dir = tmp_path / 'work'
-    run(
-        '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2,
-        'tests/ddp_worker.py', city, work_dir, start, PYTHONPATH=str(ROOT),
-    )  # fmt: skip
-    assert {path.name for path in work_dir.glob('agree_*')} == {'agree_0', 'agree_1'}
-    assert read_checkpoint(work_dir / 'fused.pth')['meta']['refconv']['weights'] == 'averaged (EMA)'
-
-
 def test_the_tools_train_resume_and_test_under_torchrun(city, tmp_path):
     cfg = segmenter(city, tmp_path / 'work', iters=2)
     cfg.dump(tmp_path / 'seg.py')

@@ -72,8 +72,8 @@ def test_boxes_that_differ_are_found():
     head, outputs = head_and_outputs('retina')
     with torch.no_grad():
         one = dict(zip(PREDICTIONS['bbox_head'], decode_boxes(head, *outputs, image_shape=(96, 96)), strict=True))
-    turned = {name: value.flip(1) for name, value in one.items()}
-    assert largest_difference(one, one) == largest_difference(one, turned) == 0
+    reversed_order = {name: value.flip(1) for name, value in one.items()}
+    assert largest_difference(one, one) == largest_difference(one, reversed_order) == 0
     for name, change in (('boxes', 10.0), ('scores', 0.1), ('labels', 1)):
         other = copy.deepcopy(one)
         other[name][0, :3] += change

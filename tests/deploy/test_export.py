@@ -261,9 +261,6 @@ def test_a_missing_package_is_named(classifier, monkeypatch):
         export_checkpoint(*classifier[:2])
 
 
-# -- writing -----------------------------------------------------------------------------------------------
-
-
 def test_the_command_exports(classifier, tmp_path, capfd):
     cfg, checkpoint, _ = classifier
     config, path, out = tmp_path / 'cls.py', tmp_path / 'x.pth', tmp_path / 'x.onnx'

@@ -173,7 +173,7 @@ def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_pa
     assert palette.shape == (count, 3)
     assert distances.min() > 200
     cfg.test_dataloader.dataset.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
-    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == [1, 2, 3]
+    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)
 
 
 def test_boxes_are_named_and_drawn_where_the_names_or_the_palette_are_missing(det, tmp_path):

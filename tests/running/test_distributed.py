@@ -51,7 +51,7 @@ def one(start):
 @pytest.fixture(scope='module')
 def two(one, start):
     """The jobs in two processes, in one launch."""
-    jobs = ['toy', f'resumed={start.parent / "one" / "epoch_2.pth"}']
+    jobs = ['toy', 'drawn', f'resumed={start.parent / "one" / "epoch_2.pth"}']
     return launch(2, start.parent / 'two', start, *jobs, *['sharded'] * takes_allow_list())
 
 
@@ -63,6 +63,14 @@ def test_two_and_four_processes_train_as_one(one, two, start):
             assert (value - one['start'][key]).abs().max() > 1e-3, key
     assert_same(two['toy'], one)
     assert_same(launch(4, start.parent / 'four', start, 'toy')['toy'], one)
+
+
+def test_random_initializations_are_those_of_the_first_process(two):
+    """Each process draws its own; RefConvHook sends those of the first to the others."""
+    first, second = (result['start'] for result in two['drawn'])
+    drawn = [key for key in first if key.endswith(('refocus', 'refocus_map'))]
+    assert len(drawn) == 4
+    assert all(first[key].any() and torch.equal(first[key], second[key]) for key in drawn)
 
 
 def test_without_talking_the_first_of_two_processes_would_end_elsewhere(one, start, tmp_path):

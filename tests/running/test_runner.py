@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.files.errors import CheckpointError
+from refconv_mm.files.reading import make_mmengine_read_safely
 from refconv_mm.running import settings as run_settings
 from refconv_mm.running.runner import build_runner, runner_for_checkpoint
 from refconv_mm.running.settings import set_amp, set_auto_scale_lr, set_init, set_launcher, set_resume
@@ -114,6 +115,7 @@ def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatc
     with pytest.raises(CheckpointError, match=r'argparse\.Namespace.*--trust'):
         set_init(cfg, str(tmp_path / 'ns.pth'))
     set_init(cfg, str(tmp_path / 'ns.pth'), trust=True)
+    make_mmengine_read_safely(trust=True)  # as --trust
     monkeypatch.setenv(
         'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
     )  # so that monkeypatch restores it
