@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from mmengine.registry import DATASETS, init_default_scope
+from xml.etree import ElementTree
 
 from ...files.errors import DataError
 from ..images import images_in
@@ -15,15 +14,17 @@ NAME = 'voc'
 NEEDS = 'XML files of VOC, and images of the same names; ImageSets/Main has lists of them, or nothing has'
 
 
-def find(root: Path) -> str:
-    """Says what makes a folder VOC; '' if nothing does."""
-    return next((f'XML files with <annotation> in {folder}' for folder in _xml_folders(root)), '')
+def find(root: Path) -> list[Path]:
+    """The folders with XML files of VOC, at most two levels down."""
+    first: dict[Path, Path] = {}
+    for path in sorted(path for depth in ('', '*/', '*/*/') for path in root.glob(f'{depth}*.xml')):
+        first.setdefault(path.parent, path)
+    return [folder for folder, path in first.items() if '<annotation' in path.read_text(errors='replace')[:2000]]
 
 
-def read(root: Path, out: Path) -> Layout:
+def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     """Finds the lists, the images and the class names."""
     said: list[str] = []
-    folders = _xml_folders(root)
     homes = [folder.parent for folder in folders if (folder.parent / 'ImageSets/Main').is_dir()]
     if len(homes) > 1:
         raise DataError(f'{root} has several VOC folders ({", ".join(home.name for home in homes)}); name one of them')
@@ -33,28 +34,22 @@ def read(root: Path, out: Path) -> Layout:
             lists[split_of(name) or name] = path
     own = {split: _listed(homes[0], path) for split, path in lists.items()} if lists else _loose(root, folders)
     parts = with_val(own, said, root)
-    # A name with blanks around it is no class; check-data tells its boxes.
-    names = {name for _, xml in parts['train'] for name in xml_names(xml) if name and name == name.strip()}
-    layout = Layout(NAME, 'detection', root, tuple(sorted(names)), said=said)
+    raw = {name for pairs in parts.values() for _, xml in pairs for name in xml_names(xml)}
+    layout = Layout(NAME, 'detection', root, tuple(sorted({name.strip() for name in raw} - {''})), said=said)
     suffixes = {image.suffix for pairs in parts.values() for image, _ in pairs}
-    if lists and parts is own and suffixes == {'.jpg'}:
+    if lists and parts is own and suffixes == {'.jpg'} and raw == {*layout.classes}:
         prefix = dict(sub_data_root='' if homes[0] == root else f'{homes[0].relative_to(root)}/')
         for split, path in lists.items():
             ann_file = str(path.relative_to(root))
             layout.sets[split] = dict(type='VOCDataset', ann_file=ann_file, data_prefix=prefix)
         return layout
-    said.append("mmdet's reader of VOC needs lists and .jpg; the boxes are written as COCO JSON beside the configs")
+    said.append('mmdet reads VOC with lists, .jpg and clean class names; so the boxes are written as COCO JSON')
     for split, pairs in parts.items():
-        layout.add_coco(out, split, _boxes(root, pairs, layout.classes))
+        rows = [
+            (image, [(layout.classes.index(name), box) for name, box in _boxes(xml) if name]) for image, xml in pairs
+        ]
+        layout.add_coco(out, split, rows)
     return layout
-
-
-def _xml_folders(root: Path) -> list[Path]:
-    """The folders with XML files of VOC, at most two levels down."""
-    first: dict[Path, Path] = {}
-    for path in sorted(path for depth in ('', '*/', '*/*/') for path in root.glob(f'{depth}*.xml')):
-        first.setdefault(path.parent, path)
-    return [folder for folder, path in first.items() if '<annotation' in path.read_text(errors='replace')[:2000]]
 
 
 def _listed(home: Path, listed: Path) -> list[tuple[Path, Path]]:
@@ -76,16 +71,12 @@ def _loose(root: Path, folders: list[Path]) -> dict[str, list[tuple[Path, Path]]
     return parts
 
 
-def _boxes(root: Path, pairs: list[tuple[Path, Path]], classes: tuple[str, ...]) -> list[tuple[str, int, int, list]]:
-    """What mmdet's reader of VOC reads: file name, width, height and the boxes of each image."""
-    init_default_scope('mmdet')
-    reader = DATASETS.build(dict(type='VOCDataset', ann_file='', lazy_init=True, metainfo=dict(classes=classes)))
-    reader.cat2label, rows = {name: i for i, name in enumerate(classes)}, []
-    for image, xml in pairs:
-        try:
-            info = reader.parse_data_info(dict(img_id=xml.stem, file_name=str(image), xml_path=str(xml)))
-        except Exception as error:  # as in mmdet's loading
-            raise DataError(f'{xml} cannot be read: {reason(error)}') from error
-        boxes = [(item['bbox_label'], item['bbox']) for item in info['instances']]
-        rows.append((str(image.relative_to(root)), info['width'], info['height'], boxes))
-    return rows
+def _boxes(path: Path) -> list[tuple[str, list[int]]]:
+    """Name and corners, from 0, of each object in an XML file, as mmdet reads them."""
+    try:
+        objects = ElementTree.parse(path).getroot().findall('object')
+        corners = [[item.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')] for item in objects]
+        boxes = [[int(float(str(number))) - 1 for number in each] for each in corners]
+        return [((item.findtext('name') or '').strip(), box) for item, box in zip(objects, boxes, strict=True)]
+    except (OSError, ElementTree.ParseError, ValueError) as error:
+        raise DataError(f'{path} cannot be read: {reason(error)}') from error
