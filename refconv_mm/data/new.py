@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,9 @@ def write_configs(
     """Writes configs for a folder of data: baseline, control and refocused; and what no library reads, converted.
 
     `size` is the longer side of what the net gets, `weights` that of :func:`find_weights`; `layout` and `mask_values`
-    are those of :func:`refconv_mm.data.layouts.detect_layout`, which raises, too. Returns the files, and what was
-    found, in lines.
-
-    Raises:
-        FileExistsError: a config would be overwritten.
-        CheckpointError: the weights belong to another net.
+    are those of :func:`refconv_mm.data.layouts.detect_layout`, which raises, too. Raises FileExistsError if a config
+    would be overwritten, CheckpointError if the weights belong to another net.
+    Returns the files, and what was found, in lines.
     """
     out = out.resolve()
     found = detect_layout(folder, out, layout, mask_values)
@@ -60,14 +56,12 @@ def write_configs(
     values |= dict(weights=start, found='\n# '.join(line.replace('\n', ' ') for line in said))
     values['net'] = templates.NETS[found.task].format(backbone=backbone)
     texts = {name: text.format(**values) for name, text in templates.FILES.items()}
-    with tempfile.TemporaryDirectory() as trial:  # a config that cannot be read or built is not written
-        for name, text in texts.items():
-            write_text(Path(trial) / name, text)
-        model = build_model(Config.fromfile(Path(trial) / 'refocused.py'))
+    model = build_model(Config.fromstring(texts['baseline.py'], '.py'))
     if weights and Path(start).is_file():
         said.append(check_start(model, start))
     for name, text in texts.items():
         write_text(out / name, text)
+    Config.fromfile(out / 'refocused.py')  # and those that it is based on: what cannot be read is not reported as done
     return [out / name for name in (*texts, *found.files)], said
 
 
@@ -146,8 +140,8 @@ def pipelines(task: str) -> str:
 def loader(layout: Layout, split: str, batch: int) -> str:
     """The text of the data loader and the evaluator of a split."""
     own = {key: value for key, value in layout.dataset(split).items() if key not in ('data_root', 'metainfo')}
-    options: dict[str, Any] = dict(split=split, set=', '.join(f'{key}={value!r}' for key, value in own.items()))
-    options |= dict(workers=max(1, min(4, (os.cpu_count() or 2) // 2)))
+    text = ', '.join(f'{key}={value!r}' for key, value in own.items())
+    options: dict[str, Any] = dict(split=split, set=text, workers=max(1, min(4, (os.cpu_count() or 2) // 2)))
     if split == 'train':
         return templates.LOADER.format(sampler='Infinite', shuffle=True, pipeline='train', batch=batch, **options)
     metric = templates.METRICS[layout.task]

@@ -97,13 +97,18 @@ def test_the_configs_fit_the_data(kind, voc, city, tmp_path):
 @pytest.mark.parametrize('kind', ['voc', 'masks'])
 def test_all_follows_from_few_values(kind, voc, city, tmp_path):
     """Whoever edits the steps or the size edits one line."""
-    write_configs(MAKE[kind](voc, city, tmp_path), tmp_path / 'mine', size=192)
-    size = Config.fromfile(tmp_path / 'mine/baseline.py').size
+    data, out = MAKE[kind](voc, city, tmp_path), tmp_path / 'mine'
+    write_configs(data, out)
+    with pytest.raises(FileExistsError, match=r'baseline\.py'):
+        write_configs(data, out, size=192)
+    write_configs(data, out, force=True, size=192)
+    size = Config.fromfile(out / 'baseline.py').size
+    assert size == ((192, 192) if kind == 'voc' else (128, 192))
     new = tuple(side // 2 for side in size)
     lines = {f'size = {size!r}': f'size = {new!r}', 'mean, std = [123': 'mean, std = [1', 'steps = ': 'steps = 50  # '}
     for old, text in lines.items():
-        edit(tmp_path / 'mine/baseline.py', old, text)
-    baseline, control, refocused = (Config.fromfile(tmp_path / 'mine' / name) for name in FILES)
+        edit(out / 'baseline.py', old, text)
+    baseline, control, refocused = (Config.fromfile(out / name) for name in FILES)
     for cfg, steps in ((baseline, 50), (control, 16), (refocused, 16)):
         assert (cfg.train_cfg.max_iters, cfg.param_scheduler[1].end, cfg.param_scheduler[0].end) == (
             steps,
@@ -111,7 +116,7 @@ def test_all_follows_from_few_values(kind, voc, city, tmp_path):
             steps // 10,
         )
         assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == steps // 5
-    assert control.load_from == refocused.load_from == str(tmp_path / 'mine/runs/baseline/iter_50.pth')
+    assert control.load_from == refocused.load_from == str(out / 'runs/baseline/iter_50.pth')
     transforms = [step for name in ('train', 'test') for step in baseline[f'{name}_dataloader'].dataset.pipeline]
     assert [step.scale for step in transforms if 'scale' in step] == [new[::-1]] * 2
     assert baseline.model.data_preprocessor.mean[0] == 1.675
@@ -123,7 +128,8 @@ def test_all_follows_from_few_values(kind, voc, city, tmp_path):
         assert [step.crop_size for step in transforms if 'crop_size' in step] == [new]
 
 
-@pytest.mark.parametrize(('task', 'whole'), [(t, w) for t in ('detection', 'segmentation') for w in (True, False)])
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+@pytest.mark.parametrize('whole', [True, False])
 def test_weights_from_a_file(task, whole, voc, tmp_path):
     """A file of the zoo's shape, with 80 or 19 classes, fills all but the last layers; ImageNet's the backbone."""
     cfg = get_config(BASES[task if whole else 'classification'])
@@ -141,13 +147,10 @@ def test_weights_from_a_file(task, whole, voc, tmp_path):
     filled = runner.model.state_dict()
     random = {key.rpartition('.')[0] for key in filled if key not in state or not torch.equal(state[key], filled[key])}
     if whole:
-        assert sorted(random) == sorted(*[last for part, (_, last) in ZOO.items() if part in cfg.model][:1])
+        assert random == {*next(last for part, (_, last) in ZOO.items() if part in cfg.model)}
     else:
-        assert {key.split('.')[0] for key in random} == {*dict(cfg.model)} & {
-            'neck',
-            'bbox_head',
-            *('decode_head', 'auxiliary_head'),
-        }
+        assert random
+        assert not any(name.startswith('backbone') for name in random)
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.ones(64, 3, 7, 7)}, meta={}), tmp_path / 'resnet.pth')
     with pytest.raises(ValueError, match=r'fills 0 of .* kernels of the backbone'):
         write_configs(data, tmp_path / 'other', weights=str(tmp_path / 'resnet.pth'))
@@ -201,13 +204,6 @@ def test_yolo_lines_of_other_tasks(tmp_path):
             detect_layout(write_lines(tmp_path / str(i), '', yaml))
 
 
-def change_categories(root, split, change):
-    path = root / f'annotations/instances_{split}.json'
-    content = json.loads(path.read_text())
-    change(content['categories'])
-    path.write_text(json.dumps(content))
-
-
 ROOT = dict(id=0, name='shapes', supercategory='none')
 CATEGORIES = {
     'a root without a box': lambda rows: [rows.insert(0, ROOT), rows[1].update(supercategory='shapes')],
@@ -222,16 +218,18 @@ CATEGORIES = {
 def test_categories_of_coco(kind, split, voc, tmp_path):
     """The classes are those with boxes, in the order in which mmdet numbers them in every split."""
     root, before = write_coco(detect_layout(voc), tmp_path / 'coco'), detect_layout(voc)
-    change_categories(root, split, CATEGORIES[kind])
+    path = root / f'annotations/instances_{split}.json'
+    content = json.loads(path.read_text())
+    CATEGORIES[kind](content['categories'])
+    path.write_text(json.dumps(content))
     layout = detect(root, tmp_path)
     assert layout.classes == before.classes[:: -1 if (kind, split) == ('another order', 'train') else 1]
     assert [numbers(layout, each) for each in layout.sets] == [numbers(before, each) for each in layout.sets]
-    change_categories(root, split, lambda rows: rows[-1].update(name='else'))
+    path.write_text(path.read_text().replace('"triangle"', '"else"'))
     with pytest.raises(ValueError, match=r'has the classes .* has .*\. Give all files the same classes, each once'):
         detect_layout(root)
     (root / 'annotations/instances_test.json').unlink()
-    layout = detect(root, tmp_path)
-    assert [len(samples(layout, split)) for split in ('train', 'val')] == [13, 3]
+    assert [len(samples(detect(root, tmp_path), each)) for each in ('train', 'val')] == [13, 3]
 
 
 @pytest.mark.parametrize('kind', ['small', 'RGB', 'JPEG'])
@@ -246,7 +244,7 @@ def test_other_forms_of_masks(kind, tmp_path):
         path = data / 'Ground_Truth' / (f'{i}_mask.jpg' if kind == 'JPEG' else f'{i}_mask.png')
         Image.fromarray(mask).convert('RGB' if kind == 'RGB' else 'L').save(path)
     small = r'hold only \[0, 255\].*255 means "no label". --mask-values 0 255 maps'
-    with pytest.raises(ValueError, match=small if kind == 'small' else r'one number a pixel, exactly\. --mask-values'):
+    with pytest.raises(ValueError, match=small if kind == 'small' else r'no exact class numbers; --mask-values N'):
         detect_layout(data)
     with pytest.raises(ValueError, match=r'no label map of .* has \[77\]; they have \[0, '):
         detect_layout(data, mask_values=[0, 77])
@@ -257,13 +255,13 @@ def test_other_forms_of_masks(kind, tmp_path):
     assert findings == []
     assert [(len(each.samples), *each.counts.values()) for each in sets] == [(4, 4800, 4800), (1, 1200, 1200)]
     Image.fromarray(mask.T).save(path)
-    with pytest.raises(ValueError, match=r'its image 40x60: another shape'):
+    with pytest.raises(ValueError, match=r'has .0x.0 pixels, its image 40x60'):
         write_configs(data, tmp_path / 'other', mask_values=[0, 255])
 
 
 def test_a_named_layout_or_none(tmp_path):
     (tmp_path / 'notes').mkdir()
-    with pytest.raises(ValueError, match=r'holds notes and has none of these layouts:\n  voc: (?s:.*)class folders'):
+    with pytest.raises(ValueError, match=r'holds notes; that is none of these layouts:\n  voc: (?s:.*)class folders'):
         detect_layout(tmp_path)
     write_class_folders(tmp_path)
     assert detect_layout(tmp_path).classes == ('blue', 'red')
@@ -276,7 +274,7 @@ def test_a_named_layout_or_none(tmp_path):
 
 
 def test_folders_that_are_no_class(tmp_path):
-    """mmpretrain numbers hidden folders, and each split alone. Folders that all have `mask` in their names are classes."""
+    """mmpretrain numbers hidden folders, and each split alone. Names that all have `mask` in them are classes."""
     root = write_class_folders(tmp_path / 'data')
     for split in ('train', 'val'):
         (root / split / 'red').rename(root / split / 'without_mask')
@@ -290,14 +288,6 @@ def test_folders_that_are_no_class(tmp_path):
     (root / 'train/without_mask').rename(root / 'train/no_mask')
     with pytest.raises(ValueError, match=r'val has the classes without_mask, which .*train has not'):
         detect_layout(root)
-
-
-def test_it_overwrites_nothing(voc, tmp_path):
-    write_configs(voc, tmp_path / 'mine')
-    with pytest.raises(FileExistsError, match=r'baseline\.py'):
-        write_configs(voc, tmp_path / 'mine')
-    write_configs(voc, tmp_path / 'mine', force=True, size=448)
-    assert Config.fromfile(tmp_path / 'mine/baseline.py').size == (448, 448)
 
 
 def test_a_segmenter_is_tested_at_the_scale_of_its_training(tmp_path):

@@ -20,8 +20,7 @@ def detect_layout(
     """Detects how the data in a folder is laid out: the only layout that fits, or the one that is named.
 
     `out` is the folder of the configs, which gets the `files` of the layout, and `mask_values` are the numbers that
-    stand in label maps for class 0, 1 and so on. Raises FileNotFoundError or ValueError if the data cannot be used,
-    and where no layout fits or several do.
+    stand in label maps for class 0, 1 and so on. Raises FileNotFoundError or ValueError if the data cannot be used.
     """
     root, out = Path(folder).resolve(), Path(out).resolve()
     if not root.is_dir():
@@ -31,7 +30,7 @@ def detect_layout(
     if len(fits) != 1:
         inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
         text = (
-            'fits several layouts; --layout NAME chooses' if fits else f'holds {inside} and has none of these layouts'
+            'fits several layouts; --layout NAME chooses' if fits else f'holds {inside}; that is none of these layouts'
         )
         place = {name: f' ({next(iter(places))})' for name, places in fits.items()}
         lines = [f'\n  {name}: {chosen[name].NEEDS}{place.get(name, "")}' for name in fits or chosen]

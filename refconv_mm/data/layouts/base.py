@@ -76,18 +76,12 @@ def names_masks(path: Path | str) -> bool:
 
 def lines_of(path: Path) -> list[str]:
     """The lines of a file without blanks around them; none if there is no file."""
-    return (
-        [line.strip() for line in path.read_text(errors='replace').splitlines() if line.strip()]
-        if path.is_file()
-        else []
-    )
+    text = path.read_text(errors='replace') if path.is_file() else ''
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def with_val(parts: dict[str, list], said: list[str], root: Path) -> dict[str, list]:
-    """Makes every fifth image of the training the val split, if there is no other to validate with.
-
-    Raises DataError if there is nothing to train or to validate with.
-    """
+    """Makes every fifth image of the training the val split, if nothing else validates; DataError if that is empty."""
     if empty := [split for split in ('train', *parts) if not parts.get(split)]:
         raise DataError(f'{root} has no image with annotations for the split {empty[0]}')
     if len(parts) > 1:

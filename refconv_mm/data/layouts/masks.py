@@ -112,10 +112,8 @@ def _read(path: Path, values: Sequence[int] | None) -> np.ndarray:
         one = len(picture.getbands()) == 1
         if values or (one and picture.format != 'JPEG'):
             return np.asarray(picture if one else picture.convert('L'))
-        raise DataError(
-            f'{path} is a {picture.format} in {picture.mode}; a label map has one number a pixel, exactly. '
-            '--mask-values N ... takes the nearest grey values for the classes 0, 1 and so on'
-        )
+        kind = f'{picture.format} in {picture.mode}'
+    raise DataError(f'{path} is {kind}, no exact class numbers; --mask-values N ... takes the nearest grey values')
 
 
 def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None]:
@@ -132,9 +130,7 @@ def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None
                 copy = Image.fromarray(numbers.astype(np.uint8))
                 width, height = image_size(image) or copy.size
                 if abs(copy.width * height / (copy.height * width) - 1) > 0.02:
-                    raise DataError(
-                        f'{mask} has {copy.width}x{copy.height} pixels, its image {width}x{height}: another shape'
-                    )
+                    raise DataError(f'{mask} has {copy.width}x{copy.height} pixels, its image {width}x{height}')
                 copy.resize((width, height), Image.Resampling.NEAREST).save(folder / f'{stem}.png')
 
     return write
