@@ -1,39 +1,17 @@
-"""Output for terminals and reports: progress and tables."""
+"""Output for terminals and reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import Progress
-
-
-def progress_display(*columns: Any) -> Progress:
-    """rich's progress on the console of a log."""
-    return Progress(*columns, console=log_console())
 
 
 def log_console(file: TextIO | None = None) -> Console:
     """rich's console on a file, or on what is standard output at the time; without a terminal it has a log's width."""
     console = Console(file=file)
     return console if console.is_terminal else Console(file=file, width=120)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; the first column is aligned left, the others right."""
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' + '|---:' * (len(head) - 1) + '|']
-    return '\n'.join(lines + ['| ' + ' | '.join(map(str, row)) + ' |' for row in rows])
-
-
-def print_markdown(text: str) -> None:
-    """Prints Markdown; on a terminal with aligned tables that fit its width."""
-    console = Console()
-    if console.is_terminal:
-        console.print(Markdown(text))
-    else:
-        print(text)
 
 
 def shorten(text: str, width: int) -> str:

@@ -28,9 +28,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv_mm.openmmlab.models import build_model, unwrapped
 from refconv_mm.running.runner import build_runner, leave_process_group
-from refconv_mm.running.settings import set_init, set_launcher, set_resume
+from refconv_mm.running.settings import set_launcher, set_resume
 from refconv_mm.surgery import fuse, named_refconvs
-from tests.conftest import detector
 
 RANK, WORLD = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 LAUNCHER = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
@@ -149,20 +148,6 @@ def toy_config(work_dir: Path, start: Path, **changes: Any) -> Config:
     return cfg
 
 
-def detector_config(root: Path, work_dir: Path) -> Config:
-    """SSDLite without parts that are random in each process or depend on the split of the batch."""
-    cfg = detector(root, work_dir, iters=3)
-    cfg.train_dataloader.batch_size = 4 // WORLD
-    crop_and_flip = ('MinIoURandomCrop', 'RandomFlip')
-    data = cfg.train_dataloader.dataset
-    data.pipeline = [step for step in data.pipeline if step.type not in crop_and_flip]
-    cfg.custom_hooks = [dict(type='Curve'), dict(type='FrozenNorms')]
-    cfg.default_hooks.refconv.fuse_after_train = False
-    cfg.optim_wrapper.optimizer.lr = 0.05
-    cfg.param_scheduler = []  # with the warm-up the weights would hardly change in three steps
-    return cfg
-
-
 def train(cfg: Config) -> dict[str, Any]:
     """Runs a config in this process, or in all processes of torchrun; returns its curve and its weights."""
     set_launcher(cfg, LAUNCHER)
@@ -181,12 +166,6 @@ def toy(out: Path, start: Path, **changes: Any) -> dict[str, Any]:
 def resumed(out: Path, start: Path, checkpoint: str) -> dict[str, Any]:
     cfg = toy_config(out, start)
     set_resume(cfg, checkpoint, None)
-    return train(cfg)
-
-
-def ssdlite(out: Path, start: Path, root: str) -> dict[str, Any]:
-    cfg = detector_config(Path(root), out)
-    set_init(cfg, str(Path(root) / 'start.pth'))
     return train(cfg)
 
 
@@ -237,7 +216,7 @@ def sharded(out: Path, start: Path) -> dict[str, Any]:
     return dict(losses=losses, state=state, outputs=unsharded.eval()(data.inputs, data.targets), sharded=sharded_names)
 
 
-JOBS = dict(toy=toy, resumed=resumed, ssdlite=ssdlite, sharded=sharded)
+JOBS = dict(toy=toy, resumed=resumed, sharded=sharded)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import shutil
@@ -15,7 +16,7 @@ from PIL import Image
 
 from demo import SHAPES, make_cityscapes, make_voc
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.openmmlab.image_size import resized
+from refconv_mm.openmmlab import image_size
 from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
 from refconv_mm.running.settings import set_init
 from tests.conftest import random_checkpoint
@@ -55,6 +56,16 @@ def make_data(cfg: Config, root: Path) -> Path:
             Image.fromarray(np.random.randint(0, 255, (72, 72, 3), np.uint8)).save(root / split / name)
         (root / f'meta/{split}.txt').write_text('\n'.join(f'{name} {i % 2}' for i, name in enumerate(names)))
     return root
+
+
+def resized(pipeline: list[dict], size: tuple[int, int]) -> list[dict]:
+    """A copy of a pipeline that resizes and crops to another height and width; a square crop gets the shorter side."""
+    new = copy.deepcopy(list(pipeline))
+    for node in image_size.transforms(new):
+        key, form = image_size.KEYS[node['type'].rpartition('.')[2]]
+        if node.get(key) is not None:
+            node[key] = dict(wh=(size[1], size[0]), hw=tuple(size), side=min(size))[form]
+    return new
 
 
 def shorten(cfg: Config, work_dir: Path, data_root: Path) -> Config:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from refconv_mm.commands.arguments import add_config, add_force, add_trust, open_config, positive
-from refconv_mm.console import print_markdown
 from refconv_mm.files.writing import check_free, write_json, write_text
 
 # By name: the title, and whether it takes kernels of checkpoints, or checkpoints of a config with their task loss.
@@ -73,7 +72,7 @@ def run(args: Namespace, command: str) -> list[Path]:
     check_free(out_dir, [f'{name}.md', f'{name}.json', f'{name}.png'], args.force)
     results = _measure_kernels(args) if ANALYSES[name][1] == 'kernels' else _measure_loss(args)
     written, text = write(name, results, out_dir, command)
-    print_markdown(text)
+    print(text)
     for path in written:
         print(f'wrote {path}')
     return written

@@ -28,7 +28,6 @@ class KernelSet:
         path: of the file.
         content: of the file, in a sentence.
         kernels: by layer, in the order of the state dict; `(O, I/g, KH, KW)`, as a plain convolution holds them.
-        folded_bn: whether batch norm is folded into the kernels.
         refocused: the layers that were refocused, as far as the checkpoint tells.
     """
 
@@ -36,7 +35,6 @@ class KernelSet:
     path: str
     content: str
     kernels: dict[str, Tensor]
-    folded_bn: bool = False
     refocused: tuple[str, ...] = ()
 
     @property
@@ -79,8 +77,7 @@ def read_kernels(path: str | Path, name: str, trust: bool = False) -> KernelSet:
         raise ValueError(f'{path} has no convolution kernel larger than 1x1 (4-d tensors under "<layer>.weight")')
     if bad := [layer for layer, kernel in kernels.items() if not torch.isfinite(kernel).all()]:
         raise ValueError(f'{path}: kernels that are not finite, so training had failed: {first_names(bad)}')
-    folded, refocused = bool(record.get('folded_bn')), tuple(record.get('layers') or ())
-    return KernelSet(name, str(path), content, kernels, folded, refocused)
+    return KernelSet(name, str(path), content, kernels, tuple(record.get('layers') or ()))
 
 
 def choose(kernels: KernelSet, include: Sequence[str] = ('*',)) -> KernelSet:
@@ -97,7 +94,7 @@ def choose(kernels: KernelSet, include: Sequence[str] = ('*',)) -> KernelSet:
 
 
 def check_match(sets: Sequence[KernelSet]) -> None:
-    """Raises unless all sets have the first one's layers, of the same shapes, with batch norm folded in all or none.
+    """Raises unless all sets have the first one's layers, of the same shapes.
 
     Raises:
         ValueError: names the layers that differ.
@@ -108,9 +105,6 @@ def check_match(sets: Sequence[KernelSet]) -> None:
         if apart := [layer for layer in {**shapes[0], **own} if shapes[0].get(layer) != own.get(layer)]:
             parts = [f'{layer} is {shapes[0].get(layer)} and {own.get(layer)}' for layer in apart[:5]]
             raise ValueError(f'{first.name} and {other.name}: {"; ".join(parts)}. Leave out the others with --include')
-        if first.folded_bn != other.folded_bn:
-            folded = first if first.folded_bn else other
-            raise ValueError(f'{folded.name} ({folded.path}) has batch norm folded into its kernels, others have not')
 
 
 def gather(

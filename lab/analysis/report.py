@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from refconv_mm.console import table
-
+from ..tables import table
 from . import redundancy as redundancy_measures
 from . import theory as theory_measures
 from .errors import mean_and_error

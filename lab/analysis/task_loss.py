@@ -53,13 +53,11 @@ class TaskLoss:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: it belongs to another model, can't be read, or has batch norm folded.
+            ValueError: it belongs to another model, or can't be read.
         """
         plain = as_plain(cfg, read_checkpoint(path, trust), source=str(path))
-        if plain.folded_bn:
-            raise ValueError(f'{path} has batch norm folded into its kernels; fuse it again without folding')
         load_whole(self.model, plain.state_dict, str(path))
-        return dict(name=name, path=str(path), content=plain.what)
+        return dict(name=name, path=str(path), content=plain.description)
 
     def loss(self, batch: Any, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar that training minimises on a batch (weight decay is not in it); differentiable.

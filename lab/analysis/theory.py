@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refconv_mm.hooks.angles import angle_between
 from refconv_mm.layers.transformation import gram_matrices
 
 from .errors import mean_and_error
@@ -34,6 +33,13 @@ MEASURES = {
 # Eigenvalues below this share of the largest are rounding noise: zeros.
 FLOOR = 1e-9
 MAX_GROUPS = 4096  # of a layer, a sample; a dense layer has a group for each slice
+
+
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """The median angle between the slices of two kernels, in degrees; behind batch norm nothing else of them acts."""
+    a, b = (torch.nn.functional.normalize(kernel.detach().double().flatten(0, 1).flatten(1)) for kernel in (one, other))
+    # Not from the cosine, which near 1 has no digits left.
+    return torch.rad2deg(2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))).median().item()
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def rounds_for(call: Callable[[], Any], competitors: int, seconds: float, at_least: int = 7, at_most: int = 41) -> int:
+def rounds_for(call: Callable[[], Any], competitors: int, seconds: float, at_least: int = 7, at_most: int = 101) -> int:
     """An odd number of rounds that takes about `seconds`."""
     call()
     each = 2 * _timed(call) * competitors  # each turn is called twice

@@ -12,7 +12,7 @@ import mmcv.cnn
 import torch
 from torch import nn
 
-from refconv_mm.layers.options import KINDS
+from refconv_mm import RefConvOptions
 from refconv_mm.surgery import fuse, named_refconvs, refocus, trainable
 
 from .costs import alternate, machine, peak_bytes, rounds_for
@@ -22,9 +22,13 @@ from .training_data import Batch, Trainer, copied_trainer, find_config, infer, r
 
 
 def refocused(model: nn.Module) -> nn.Module:
-    """A copy with a refocused backbone (the whole model, where it has none of that name); all kinds of layers."""
-    model = copy.deepcopy(model)
-    refocus(model, 'backbone.*' if hasattr(model, 'backbone') else '*', kinds=KINDS)
+    """A copy with a refocused backbone (the whole model, where it has none of that name).
+
+    The layers are those of the default options. Where a model has none of these, they are its dense ones.
+    """
+    model, layers = copy.deepcopy(model), 'backbone.*' if hasattr(model, 'backbone') else '*'
+    suited = any(conv.groups > 1 for conv in model.modules() if isinstance(conv, nn.Conv2d))
+    refocus(model, layers, kinds=RefConvOptions().kinds if suited else 'dense')
     return model
 
 
@@ -49,19 +53,18 @@ def _in_turn(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str
     return alternate(calls, rounds_for(calls['plain'], len(calls), seconds))
 
 
-def measure_training(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, Any]:
+def measure_training(plain: nn.Module, batch: Batch, seconds: float, **options: bool) -> dict[str, Any]:
     """Seconds, peak bytes, sizes of each form's training step; the timed part takes about `seconds`."""
-    trainers = {name: Trainer(model, batch) for name, model in training_forms(plain).items()}
+    trainers = {name: Trainer(model, batch, **options) for name, model in training_forms(plain).items()}
     result = _in_turn(trainers, seconds)
     for name, trainer in trainers.items():
         states = (value for state in trainer.optimizer.state.values() for value in state.values())
         result[name] |= dict(
             parameters=trainable(trainer.model),
             optimizer_bytes=sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
-            gradient_bytes=gradient_bytes(trainer.model, trainer.backward),
+            gradient_bytes=gradient_bytes(copy.deepcopy(trainer.model), trainer.backward),  # not compiled
         )  # fmt: skip
-        trainer.optimizer.zero_grad()
-        result[name]['peak_bytes'] = peak_bytes(copied_trainer(trainer.model, batch))
+        result[name]['peak_bytes'] = peak_bytes(copied_trainer(trainer.model, batch, **options))
     return result
 
 
@@ -75,14 +78,14 @@ def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, fo
     """All that is measured of one model at one batch size.
 
     Args:
-        case: `config`, `size` (height, width).
+        case: `config`, `size` (height, width), and `options` of :class:`.training_data.Trainer`.
         seconds: about how long the timed part of training may take; inference gets half of it.
         folder: where relative config paths start.
     """
     plain, classes = random_model(find_config(case['config'], folder))
     data = synthetic_batch(tuple(case['size']), batch, classes)
     result = dict(model=name, config=case['config'], size=list(case['size']), batch=batch, **machine())
-    result['training'] = measure_training(plain, data, seconds)
-    if batch == min(case['batches']):
+    result['training'] = measure_training(plain, data, seconds, **case.get('options', {}))
+    if batch == min(case['batches']) and not case.get('options'):
         result['inference'] = measure_inference(plain, data, seconds / 2)
     return result

@@ -12,8 +12,8 @@ from refconv_mm.surgery import named_refconvs
 class ReleasedRefConv2d(nn.Conv2d):
     """`Wt = Wb + s F(Wb)` with the map `F`, `(n, g, m, m)`, as the parameter `convmap`."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.kernel(), self.bias)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, self.kernel(), bias)
 
     def kernel(self) -> Tensor:
         """The effective kernel."""
@@ -25,7 +25,8 @@ def with_released_layers(model: nn.Module) -> nn.Module:
     for name, layer in named_refconvs(model):
         basis, map_k = layer.basis, layer.options.map_k
         conv = layer.to_conv2d()
-        conv.__class__ = ReleasedRefConv2d
+        bases = (ReleasedRefConv2d,) if type(conv) is nn.Conv2d else (ReleasedRefConv2d, type(conv))
+        conv.__class__ = type('ReleasedRefConv2d', bases, {})  # classes of mmcv pad by themselves
         conv.weight.requires_grad_(False)
         shape = (basis.shape[0] * basis.shape[1], layer.groups, map_k, map_k)
         conv.convmap = nn.Parameter(basis.new_zeros(shape), layer.trained.requires_grad)

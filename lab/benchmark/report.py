@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refconv_mm.console import table
+from ..tables import table
 
 MIB = 2**20
 FORMS = ('released', 'refocused')

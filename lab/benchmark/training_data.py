@@ -81,11 +81,23 @@ def synthetic_batch(size: tuple[int, int], batch: int, classes: int = 2, boxes: 
 
 
 class Trainer:
-    """An OpenMMLab model, or any module that returns a tensor, and SGD with momentum; a call is a training step."""
+    """An OpenMMLab model, or any module that returns a tensor, and SGD with momentum; a call is a training step.
 
-    def __init__(self, model: nn.Module, batch: Batch) -> None:
-        self.model = model.train()
-        self.batch = batch
+    Args:
+        amp: autocast to bfloat16.
+        channels_last: the memory format of images and kernels.
+        compiled: torch compiles the backbone (the module, where it has none of that name).
+    """
+
+    def __init__(
+        self, model: nn.Module, batch: Batch, amp: bool = False, channels_last: bool = False, compiled: bool = False
+    ) -> None:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.train().to(memory_format=layout)
+        self.batch = Batch(batch.inputs.to(memory_format=layout), batch.samples)
+        self.amp = amp
+        if compiled:
+            getattr(model, 'backbone', model).compile()
         # So small a rate that hundreds of steps on random data leave the numbers where they are.
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(trained, lr=1e-7, momentum=0.9, weight_decay=1e-4)
@@ -94,10 +106,11 @@ class Trainer:
         """Forward and backward, through `model` if it wraps the trainer's own."""
         model = model or self.model
         inner = unwrapped(model)
-        if hasattr(inner, 'parse_losses'):
-            loss, _ = inner.parse_losses(model(self.batch.inputs, self.batch.samples, mode='loss'))
-        else:
-            loss = model(self.batch.inputs).square().mean()
+        with torch.autocast(self.batch.inputs.device.type, torch.bfloat16, enabled=self.amp):
+            if hasattr(inner, 'parse_losses'):
+                loss, _ = inner.parse_losses(model(self.batch.inputs, self.batch.samples, mode='loss'))
+            else:
+                loss = model(self.batch.inputs).square().mean()
         loss.backward()
 
     def __call__(self) -> None:
@@ -112,6 +125,6 @@ def infer(model: nn.Module, inputs: Tensor) -> None:
     model(inputs, mode='tensor') if hasattr(model, 'data_preprocessor') else model(inputs)
 
 
-def copied_trainer(model: nn.Module, batch: Batch) -> Callable[[], Trainer]:
+def copied_trainer(model: nn.Module, batch: Batch, **options: bool) -> Callable[[], Trainer]:
     """A maker for :func:`.costs.peak_bytes`: the copy is made while allocations are recorded."""
-    return lambda: Trainer(copy.deepcopy(model), batch)
+    return lambda: Trainer(copy.deepcopy(model), batch, **options)

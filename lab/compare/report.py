@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from refconv_mm.console import table as grid
 from refconv_mm.files.errors import DataError
 
+from ..tables import table as grid
 from .plan import BASELINE, Point
 from .plan_runs import PlanRuns, Run
 from .stats import Estimate, paired, summary

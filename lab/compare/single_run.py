@@ -25,7 +25,7 @@ from refconv_mm.hooks import FiniteHook, SeededStepsHook, StartHook
 from refconv_mm.openmmlab import compat
 from refconv_mm.openmmlab.config import plain_config, without_run
 from refconv_mm.running.curves import read_curve
-from refconv_mm.running.runner import build_runner, check_start, name_run, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
 from refconv_mm.running.settings import latest_checkpoint, set_init, set_resume
 from refconv_mm.surgery import trainable
 
@@ -95,8 +95,6 @@ def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     else:
         start_note = 'starts as the config says' if start is None else set_init(cfg, start)
     runner = build_runner(cfg)
-    if cfg.get('load_from') and not cfg.get('resume') and start is not None:
-        start_note += '; ' + check_start(runner.model, start)
     print(start_note, flush=True)
     runner.register_hook(StartHook(random_parts='*'))  # the plan names every start
     runner.register_hook(FiniteHook())

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mmcv.cnn
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
@@ -22,7 +21,7 @@ from ..openmmlab.models import build_model, load_whole
 from ..surgery import Report, fuse
 from ..version import __version__
 from .states import is_refocused_state, without_wrapper
-from .verify import Comparison, compare_folded, compare_models, example_input
+from .verify import Comparison, compare_models, example_input
 
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
@@ -105,7 +104,6 @@ def fuse_checkpoint(
     checkpoint: dict[str, Any],
     *,
     ema: bool | None = None,
-    fold_bn: bool = False,
     source: str = '',
     shape: tuple[int, int] | None = None,
 ) -> Fused:
@@ -117,8 +115,6 @@ def fuse_checkpoint(
         cfg: the refocused config.
         checkpoint: as :func:`read_checkpoint` returns it; not changed.
         ema: as in :func:`choose_weights`.
-        fold_bn: also fold batch norm into the convolutions, for export. Such weights load only into a model
-            that was folded the same way (`mmcv.cnn.fuse_conv_bn`).
         source: the path of the checkpoint, for the record.
         shape: height and width of the input of the proof; by default the config's test size.
 
@@ -137,15 +133,11 @@ def fuse_checkpoint(
     inputs = example_input(cfg, shape)
     plain = build_model(plain_cfg)
     load_whole(plain, fused.state_dict(), 'the fused state')
-    if fold_bn:
-        mmcv.cnn.fuse_conv_bn(plain)
-        comparison = compare_folded(refocused, fused, plain, inputs)
-    else:
-        comparison = compare_models(refocused, plain, inputs)
+    comparison = compare_models(refocused, plain, inputs)
     comparison.check()
     layer, worst = comparison.worst
     meta['refconv'] = dict(
-        fused=True, folded_bn=fold_bn, version=__version__, source=str(source), weights=weights, layers=report.matched,
+        fused=True, version=__version__, source=str(source), weights=weights, layers=report.matched,
         worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
     )  # fmt: skip
     meta['cfg'] = compat.runs_alone(plain_cfg.pretty_text)
@@ -176,17 +168,15 @@ class Plain:
     Attributes:
         cfg: the plain config.
         state_dict: fits the model of `cfg` exactly.
-        what: a description of the checkpoint, in a sentence.
+        description: of the checkpoint, in a sentence.
         fused: whether the checkpoint was refocused once.
-        folded_bn: whether batch norm is folded; the model must then be folded before it is loaded.
         layers: names of the layers that were refocused, as far as the checkpoint tells.
     """
 
     cfg: Config
     state_dict: dict[str, Tensor]
-    what: str
+    description: str
     fused: bool
-    folded_bn: bool
     layers: list[str]
 
 
@@ -218,16 +208,17 @@ def as_plain(
                 'trained with, or fuse it first (refconv fuse CONFIG CKPT) and pass fused.pth.'
             )
         fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
-        what = f'a refocused checkpoint, fused in memory ({weights} weights): {fused.comparison}'
+        text = f'a refocused checkpoint, its {weights} weights, fused in memory; {fused.comparison}'
         state, layers = fused.checkpoint['state_dict'], fused.report.matched
-        return Plain(plain_config(cfg), state, what, fused=True, folded_bn=False, layers=layers)
-    what = f'a fused checkpoint, as it is (fused from {record.get("source")})' if record.get('fused') else ''
-    what = what or f'a plain checkpoint, as it is ({weights} weights)'
+        return Plain(plain_config(cfg), state, text, fused=True, layers=layers)
+    text = f'a checkpoint that was fused from {record.get("source")}' if record.get('fused') else 'a plain checkpoint'
+    if 'ema_state_dict' in checkpoint:
+        text += f', its {weights} weights'
     if is_refocused_config(cfg):
         cfg = plain_config(cfg)
-        what += '; the config is refocused, so the plain one behind it is used'
+        text += '; the config is refocused, so the plain one behind it is used'
     layers = list(record.get('layers') or ())
-    return Plain(cfg, state, what, bool(record.get('fused')), bool(record.get('folded_bn')), layers)
+    return Plain(cfg, state, text, bool(record.get('fused')), layers)
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from ..running.config_checks import check_keys
+from ..files.reading import make_mmengine_read_safely
+from ..running.config_checks import check_keys, check_types
+from ..running.settings import set_launcher
 
 
 def add_config(parser: ArgumentParser, help: str | None = None) -> None:
@@ -53,17 +56,38 @@ def positive(text: str) -> int:
 
 
 def add_shape(parser: ArgumentParser, help: str) -> None:
-    """`--shape H W`, which :func:`shape_of` reads."""
+    """`--shape H W`."""
     parser.add_argument('--shape', nargs=2, type=positive, metavar=('H', 'W'), help=f'{help} (default: test size)')
 
 
-def shape_of(args: Namespace) -> tuple[int, int] | None:
-    """Height and width from `--shape`, or None."""
-    return tuple(args.shape) if args.shape else None
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """`--work-dir`, `--launcher`, `--trust` and the `--local_rank` of older launchers."""
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config>)')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    add_trust(parser)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=SUPPRESS)
+
+
+def is_first_process(args: Namespace) -> bool:
+    """Whether this is the first process of a run, before mmengine knows it: each launcher sets a variable."""
+    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+    return args.launcher == 'none' or next(filter(None, ranks), '0') == '0'
+
+
+def open_run_config(args: Namespace) -> Config:
+    """The config of a run, its types checked; `--cfg-options` override the settings of the launcher."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = open_config(args.config)
+    set_launcher(cfg, args.launcher)
+    merge_options(cfg, args.cfg_options or {}, '--cfg-options')
+    check_types(cfg)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    make_mmengine_read_safely(args.trust)
+    return cfg
 
 
 def open_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """Reads a config and merges `--cfg-options` into it; raises what the two functions below raise."""
+    """Reads a config and merges `--cfg-options` into it, as the two functions below do."""
     cfg = read_config(path, 'config')
     merge_options(cfg, options or {}, '--cfg-options')
     return cfg

@@ -5,6 +5,7 @@ refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx --decode --normal
 """
 
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
 from ..checkpoints.fusing import read_checkpoint
@@ -21,8 +22,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--normalize', action='store_true', help='the graph takes pixels of 0 to 255')
     arguments.add_ema(parser)
     arguments.add_shape(parser, 'height and width of the images')
-    versions = range(18, 27)  # torch writes no older ones
-    parser.add_argument('--opset', type=int, choices=versions, metavar='N', help="ONNX operators (default: torch's)")
     arguments.add_force(parser, 'OUT.onnx')
     arguments.add_trust(parser)
 
@@ -33,16 +32,11 @@ def run(args: Namespace) -> None:
     check_packages()
     cfg = arguments.open_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(args.checkpoint, args.trust)
-    print(f'exporting {args.checkpoint}; this can take some minutes', flush=True)
+    report = partial(print, flush=True)
+    report(f'exporting {args.checkpoint}; this can take some minutes')
     graph = export_checkpoint(
-        cfg,
-        checkpoint,
-        ema=args.ema,
-        source=args.checkpoint,
-        shape=arguments.shape_of(args),
-        opset=args.opset,
-        decode=args.decode,
-        normalize=args.normalize,
-    )
+        cfg, checkpoint, ema=args.ema, source=args.checkpoint, shape=args.shape, decode=args.decode,
+        normalize=args.normalize, report=report,
+    )  # fmt: skip
     write_onnx(graph, Path(args.out), args.force)
     print(f'{graph}\nwrote {args.out}')

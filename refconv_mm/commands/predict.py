@@ -1,10 +1,9 @@
 """Predicts images: pictures with boxes, masks or labels, and predictions.json.
 
 refconv predict work_dirs/my_run/fused.py work_dirs/my_run/fused.pth photos/ --out-dir predicted
-refconv predict CONFIG CHECKPOINT 'photos/**/*.jpg' one.png --out-dir predicted --threshold 0.5
+refconv predict CONFIG CHECKPOINT photos/ one.png --out-dir predicted --threshold 0.5
 """
 
-import glob
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from rich.progress import track
 
-from ..console import progress_display
+from ..console import log_console
 from ..data.images import IMAGES, images_in, why_unreadable
 from ..deploy.predict import Predictor
 from ..files.writing import check_free, write_json, write_whole
@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     arguments.add_config(parser, "a config with the checkpoint's model and a test pipeline")
     parser.add_argument('checkpoint', help='refocused, fused or plain')
-    parser.add_argument('images', nargs='+', help='images, folders (all images below) or globs')
+    parser.add_argument('images', nargs='+', help='images, or folders (all images below)')
     parser.add_argument('--out-dir', required=True, help='where pictures, masks and predictions.json go')
     parser.add_argument('--threshold', type=float, help='lowest score of a box (default: 0.3)')
     arguments.add_ema(parser)
@@ -39,18 +39,17 @@ def run(args: Namespace) -> int:
     images = find_images(args.images, out_dir)
     predictor = Predictor(cfg, args.checkpoint, args.ema, args.trust, args.threshold)
     results, faults = [], []
-    with progress_display() as progress:
-        for image, place in progress.track(images.items(), description='predicting'):
-            if reason := why_unreadable(image):
-                faults.append(f'{image}: {reason}')
-                continue
-            picture, result, mask = predictor(str(image))
-            result = dict(image=str(image), picture=f'pictures/{place}', **result)
-            write_image(out_dir / result['picture'], picture[..., ::-1])
-            if mask is not None:
-                result['mask'] = f'masks/{place}.png'
-                write_image(out_dir / result['mask'], mask[..., ::-1] if mask.ndim == 3 else mask)
-            results.append(result)
+    for image, place in track(images.items(), 'predicting', console=log_console()):
+        if reason := why_unreadable(image):
+            faults.append(f'{image}: {reason}')
+            continue
+        picture, result, mask = predictor(str(image))
+        result = dict(image=str(image), picture=f'pictures/{place}', **result)
+        write_image(out_dir / result['picture'], picture[..., ::-1])
+        if mask is not None:
+            result['mask'] = f'masks/{place}.png'
+            write_image(out_dir / result['mask'], mask[..., ::-1] if mask.ndim == 3 else mask)
+        results.append(result)
     about, classes = predictor.description, predictor.classes
     facts = dict(model=args.checkpoint, description=about, classes=classes, threshold=predictor.threshold)
     write_json(out_dir / 'predictions.json', dict(facts, images=results, faults=faults))
@@ -66,20 +65,19 @@ def write_image(path: Path, pixels: np.ndarray) -> None:
     write_whole(path, lambda temporary: mmcv.imwrite(pixels, temporary))
 
 
-def find_images(patterns: Sequence[str], out_dir: Path) -> dict[Path, Path]:
-    """The images of files, folders (all below) and globs, each with its place below the folder that all have in common.
+def find_images(paths: Sequence[str], out_dir: Path) -> dict[Path, Path]:
+    """The images of files and folders (all below), each with its place below the folder that all have in common.
 
     Raises:
-        FileNotFoundError: a pattern names no image outside `out_dir`, where pictures of an earlier call can lie.
+        FileNotFoundError: a path names no image outside `out_dir`, where pictures of an earlier call can lie.
     """
     found: dict[Path, None] = {}
-    for pattern in patterns:
-        paths = [Path(p) for p in ([pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True)))]
-        files = [file for path in paths for file in (images_in(path, deep=True) if path.is_dir() else [path])]
+    for given in map(Path, paths):
+        files = images_in(given, deep=True) if given.is_dir() else [given] * given.is_file()
         images = [f.resolve() for f in files if f.suffix.lower() in IMAGES]
         images = [image for image in images if not image.is_relative_to(out_dir.resolve())]
         if not images:
-            raise FileNotFoundError(f'no image at {pattern} (images end with {", ".join(IMAGES)})')
+            raise FileNotFoundError(f'no image at {given} (images end with {", ".join(IMAGES)})')
         found.update(dict.fromkeys(images))
     common = os.path.commonpath([image.parent for image in found])
     return {image: image.relative_to(common) for image in found}

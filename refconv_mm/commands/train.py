@@ -5,20 +5,17 @@ torchrun --nproc_per_node 8 -m refconv_mm train CONFIG --init baseline.pth --lau
 """
 
 from argparse import ArgumentParser, Namespace
-from contextlib import nullcontext
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 
-from ..files.lock import only_one
 from ..hooks import SeededStepsHook, add_guards
 from ..running import runner as runners
 from ..running import settings
 from ..running.config_checks import check_complete
 from ..version import __version__
 from . import arguments
-from .run_arguments import add_run_arguments, is_first_process, open_run_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--init', metavar='CKPT', help='start from this checkpoint, in place of load_from and Pretrained'
     )
-    add_run_arguments(parser)
+    arguments.add_run_arguments(parser)
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from CKPT, or from the latest in the work dir'
     )
@@ -37,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Trains. A run that its settings refuse leaves no work dir behind."""
-    cfg = open_run_config(args)
+    cfg = arguments.open_run_config(args)
     check_complete(cfg)
     if args.amp:
         settings.set_amp(cfg)
@@ -48,22 +45,25 @@ def run(args: Namespace) -> None:
         start = settings.set_resume(cfg, args.resume, args.init, args.trust)
     elif args.init:
         start = settings.set_init(cfg, args.init, args.trust)
-    with only_one(Path(cfg.work_dir)) if is_first_process(args) else nullcontext():
-        train(cfg, start, None if cfg.get('resume') else args.init, args.trust)
+    work_dir, steps = Path(cfg.work_dir), SeededStepsHook()
+    if not arguments.is_first_process(args):
+        return train(cfg, start, steps)
+    with runners.reserved(work_dir, steps):
+        train(cfg, start, steps)
 
 
-def train(cfg: Config, start: str, init: str | None, trust: bool) -> None:
+def train(cfg: Config, start: str, steps: SeededStepsHook) -> None:
     """Trains in a work dir that no other run uses."""
     runner = runners.build_runner(cfg, quiet=True)
-    if init:
-        start += '; ' + runners.check_start(runner.model, init, trust)
     add_guards(runner)
     print_log(f'refconv_mm {__version__}: {start}', logger='current')
-    runner.register_hook(SeededStepsHook())
+    runner.register_hook(steps)
     runners.train_with_progress(runner)
     runners.leave_process_group()
 
 
 def interrupted(args: Namespace) -> str:
     """The line after Ctrl-C."""
-    return 'interrupted; the same command with --resume continues from the last checkpoint'
+    if last := MessageHub.get_current_instance().get_info('last_ckpt'):
+        return f'interrupted; the same command with --resume continues from {last}'
+    return 'interrupted before the first checkpoint'

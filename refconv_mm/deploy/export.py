@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mmcv.cnn
 import torch
 from mmengine.config import Config
 from packaging.version import Version
-from torch import nn
 
 from ..checkpoints.fusing import as_plain
 from ..checkpoints.verify import example_input
 from ..files.errors import MissingPackageError
-from ..files.writing import write_whole
-from ..openmmlab.models import build_model, load_whole
+from ..files.writing import check_free, write_whole
+from ..openmmlab.models import build_model, load_whole, normalization
 from .end_to_end import EndToEndModel
 from .onnx_graph import Graph, make_graph
 
@@ -47,9 +46,9 @@ def export_checkpoint(
     ema: bool | None = None,
     source: str = '',
     shape: tuple[int, int] | None = None,
-    opset: int | None = None,
     decode: bool = False,
     normalize: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """Exports the raw outputs or the predictions of a checkpoint's plain model; a refocused one is fused first.
 
@@ -61,8 +60,8 @@ def export_checkpoint(
         checkpoint: as :func:`refconv_mm.checkpoints.fusing.read_checkpoint` returns it; not changed.
         ema, source: as in :func:`refconv_mm.checkpoints.fusing.as_plain`.
         shape: height and width of the images; by default the config's test size.
-        opset: version of the ONNX operators; None is torch's choice.
         decode, normalize: as in :class:`refconv_mm.deploy.end_to_end.EndToEndModel`.
+        report: is called with a line before each long step.
 
     Raises:
         MissingPackageError: a package is not installed, or torch is too old for its exporter.
@@ -72,40 +71,26 @@ def export_checkpoint(
     check_packages()
     plain = as_plain(cfg, checkpoint, ema=ema, source=source, shape=shape)
     model = build_model(plain.cfg)
-    if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(model)
     load_whole(model, plain.state_dict, source or 'the checkpoint')
     end_to_end, preprocessor = EndToEndModel(model, decode, normalize), model.data_preprocessor
     multiple = getattr(preprocessor, 'pad_size_divisor', 1)
     image = example_input(plain.cfg, shape, limit=2**30, multiple=multiple)
-    graph = make_graph(end_to_end, image * preprocessor.std + preprocessor.mean if normalize else image, opset)
+    graph = make_graph(end_to_end, image * preprocessor.std + preprocessor.mean if normalize else image, report)
     classes = (checkpoint['meta'].get('dataset_meta') or {}).get('classes')
     record = dict(
-        checkpoint=plain.what, input=dict(shape=graph.shape, graph_normalizes=normalize, **normalization(preprocessor)),
-        decoded=decode, classes=list(map(str, classes)) if classes else None, difference=graph.difference,
+        input=dict(shape=graph.shape, graph_normalizes=normalize, **normalization(preprocessor)), decoded=decode,
+        checkpoint=plain.description, classes=list(map(str, classes)) if classes else None, difference=graph.difference,
     )  # fmt: skip
     entry = graph.proto.metadata_props.add()
     entry.key, entry.value = RECORD, json.dumps(record)
     return graph
 
 
-def normalization(preprocessor: nn.Module) -> dict[str, Any]:
-    """The mean and std that a data preprocessor normalises with (None for none), and the order of channels it makes."""
-    found: dict[str, Any] = {}
-    for name in ('mean', 'std'):  # seven digits, as many as float32 holds
-        values = getattr(preprocessor, name, None)
-        found[name] = None if values is None else [float(f'{value:.7g}') for value in values.flatten().tolist()]
-    # The three libraries' names for the same switch, from BGR to RGB.
-    switches = ('_channel_conversion', 'channel_conversion', 'to_rgb')
-    return dict(found, channels='RGB' if any(getattr(preprocessor, name, False) for name in switches) else 'BGR')
-
-
 def check_target(path: str | Path, overwrite: bool = False) -> None:
     """Raises a FileExistsError if a file would be overwritten unasked, and a ValueError if its name is not `.onnx`."""
     if Path(path).suffix != '.onnx':
         raise ValueError(f'{path} does not end with .onnx')
-    if Path(path).exists() and not overwrite:
-        raise FileExistsError(f'{path} exists and is left alone; name another file or pass --force')
+    check_free(Path(path).parent, [Path(path).name], overwrite)
 
 
 def write_onnx(graph: Graph, path: Path, overwrite: bool = False) -> None:

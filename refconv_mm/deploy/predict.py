@@ -8,8 +8,11 @@ import tempfile
 import warnings
 from typing import Any
 
-import mmcv.cnn
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
@@ -22,6 +25,7 @@ from ..openmmlab.models import load_whole
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer', mmpretrain='ImageClassificationInferencer')
 PANOPTIC = 1000  # mmdet's panoptic ids are the class + 1000 * the number of the instance
+LINE, LETTER, LEAST = 18, 7, 240  # of a legend in pixels: height of a line, width of a letter, its least width
 
 
 class Predictor:
@@ -51,9 +55,7 @@ class Predictor:
             raise ValueError(f'--threshold is the lowest score of a box; a model of {self.scope} has no boxes')
         checkpoint = read_checkpoint(path, trust)
         plain = as_plain(cfg, checkpoint, ema=ema, source=path)
-        self.description, self._inferencer = plain.what, self._build(copy.deepcopy(plain.cfg))
-        if plain.folded_bn:
-            mmcv.cnn.fuse_conv_bn(self._inferencer.model)
+        self.description, self._inferencer = plain.description, self._build(copy.deepcopy(plain.cfg))
         load_whole(self._inferencer.model, plain.state_dict, path)
         self._name_classes(checkpoint['meta'].get('dataset_meta') or {})
 
@@ -69,7 +71,8 @@ class Predictor:
         data.pipeline = [step for step in data.pipeline if 'Annotation' not in str(step['type'])]
         with DefaultScope.overwrite_default_scope(self.scope), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of weights and class names, which follow
-            self._data = DATASETS.build(copy.deepcopy({**data, 'pipeline': [], 'lazy_init': True})).metainfo
+            self._data = DATASETS.build(copy.deepcopy({**data, 'pipeline': [], 'lazy_init': True}))
+            self._palette = (data.get('metainfo') or {}).get('palette')
             self._load = TRANSFORMS.build(next(dict(step) for step in data.pipeline if 'Load' in str(step['type'])))
             inferencer = kind(cfg, device=get_device(), **dict(pretrained=False) if self.scope == 'mmpretrain' else {})
         prepare()
@@ -78,13 +81,16 @@ class Predictor:
 
     def _name_classes(self, meta: dict[str, Any]) -> None:
         """Gives model and visualizer the names and colours of the classes."""
-        classes, palette = (meta.get(name) or self._data.get(name) for name in ('classes', 'palette'))
-        if classes and len(palette or ()) != len(classes):  # those of the config can belong to other classes
-            palette = list(map(tuple, np.random.RandomState(42).randint(0, 256, (len(classes), 3)).tolist()))
+        classes, own = meta.get('classes') or self._data.metainfo.get('classes'), self._data.METAINFO
+        # The data set's colours, unless it drew them at random or they belong to other classes.
+        palette = self._palette or (list(classes or ()) == list(own.get('classes') or ()) and own.get('palette'))
+        if classes and len(palette or ()) != len(classes):
+            palette = (255 * colormaps['hsv'](np.arange(len(classes)) / len(classes))[:, :3]).astype(int).tolist()
         self._inferencer.model.dataset_meta = dict(classes=classes, palette=palette)
         if self.scope == 'mmdet':
             self._inferencer.visualizer.dataset_meta = self._inferencer.model.dataset_meta
         self._inferencer.classes, self.classes = classes, list(map(str, classes)) if classes else None
+        self._colours = dict(enumerate(palette or ()))
 
     def __call__(self, image: str) -> tuple[np.ndarray, dict[str, Any], np.ndarray | None]:
         """The picture (RGB), the prediction for JSON, and the mask of a segmenter or a panoptic model."""
@@ -92,11 +98,13 @@ class Predictor:
         data = next(iter(self._inferencer.preprocess([pixels if self.scope == 'mmpretrain' else image])))
         samples = self._inferencer.forward(data[1] if self.scope == 'mmdet' else data)
         drawing: dict[str, Any] = dict(return_vis=True)
-        drawing |= dict(pred_score_thr=self.threshold) if self.scope == 'mmdet' else {}
+        drawing |= dict(mmdet=dict(pred_score_thr=self.threshold), mmseg=dict(opacity=0.5)).get(self.scope, {})
         with tempfile.TemporaryDirectory() as folder:
             if self.scope == 'mmpretrain':  # draws only into a file, and a label is not legible in a small image
                 drawing = dict(show_dir=folder, resize=max(min(pixels.shape[:2]), 256))
-            return self._inferencer.visualize([image], samples, **drawing)[0], *self._describe(samples[0])
+            picture = self._inferencer.visualize([image], samples, **drawing)[0]
+        result, mask = self._describe(samples[0])
+        return self._with_legend(picture, result), result, mask
 
     def _describe(self, sample: Any) -> tuple[dict[str, Any], np.ndarray | None]:
         if self.scope == 'mmpretrain':
@@ -116,5 +124,30 @@ class Predictor:
         result = {'boxes' if key == 'bboxes' else key: [values[i] for i in kept] for key, values in found.items()}
         return dict(result, names=list(map(self._name, result['labels']))), None
 
+    def _with_legend(self, picture: np.ndarray, result: dict[str, Any]) -> np.ndarray:
+        """Names the colours in a picture, and the threshold of its boxes; a label stands in its picture anyway."""
+        if self.scope == 'mmpretrain':
+            return picture
+        found = result.get('labels') or [segment['id'] % PANOPTIC for segment in result.get('segments', ())]
+        note = f'boxes with a score of {self.threshold:g} and more' if 'boxes' in result else ''
+        names = [(self._name(label), tuple(self._colours[label])) for label in sorted(set(found) & set(self._colours))]
+        return with_legend(picture, names, note)
+
     def _name(self, label: int) -> str:
         return self.classes[label] if self.classes and label < len(self.classes) else str(label)
+
+
+def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) -> np.ndarray:
+    """Adds a strip below a picture (RGB): names, each behind a square of its colour, and a note."""
+    patches = [Patch(color=tuple(np.array(colour) / 255), label=name) for name, colour in names]
+    patches += [Patch(color='none', label=note)] if note else []
+    if not patches:
+        return picture
+    width = max(picture.shape[1], LEAST)
+    columns = max(1, width // (LETTER * max(len(str(patch.get_label())) for patch in patches) + 3 * LINE))
+    rows = -(-len(patches) // columns)
+    canvas = FigureCanvasAgg(Figure(figsize=(width / 100, LINE * (rows + 0.5) / 100), dpi=100))
+    canvas.figure.legend(handles=patches, loc='center', ncols=columns, frameon=False, fontsize=8, borderpad=0)
+    canvas.draw()
+    strip = np.asarray(canvas.buffer_rgba())[..., :3]
+    return np.vstack([np.pad(picture, ((0, 0), (0, strip.shape[1] - picture.shape[1]), (0, 0))), strip])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import BusyError
 from .writing import PART
+
+try:
+    import fcntl
+except ImportError:  # Windows: there, two runs in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -23,7 +27,8 @@ def only_one(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / '.lock', 'w') as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise BusyError(f'another run works in {folder}; wait for its end, or name another folder') from None
         for path in folder.glob(f'{PART}*'):

@@ -23,7 +23,7 @@ def check_free(out_dir: Path, names: Sequence[str], force: bool) -> None:
     """
     for name in names:
         if (out_dir / name).exists() and not force:
-            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another --out-dir or pass --force')
+            raise FileExistsError(f'{out_dir / name} exists and is left alone; name another folder or pass --force')
 
 
 def write_whole(path: Path, write: Any) -> None:
@@ -41,9 +41,9 @@ def write_whole(path: Path, write: Any) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f'{PART}{path.stem[:99]}-', suffix=path.suffix, dir=path.parent)
         os.close(handle)
         write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        with open(temporary, 'rb') as file:
+        with open(temporary, 'r+b') as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())  # else a power cut after the renaming could leave an empty file
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:

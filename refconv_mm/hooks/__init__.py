@@ -2,7 +2,7 @@
 
 from .finite_hook import FiniteHook
 from .refconv_hook import RefConvHook, add_guards
-from .seeded_steps_hook import SeededStepsHook
+from .seeds import SeededStepsHook
 from .start_hook import StartHook
 
 __all__ = ['FiniteHook', 'RefConvHook', 'SeededStepsHook', 'StartHook', 'add_guards']

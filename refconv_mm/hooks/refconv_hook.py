@@ -11,7 +11,6 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
-from torch import nn
 
 from ..checkpoints.fusing import fuse_checkpoint, write_fused
 from ..checkpoints.states import check_updates_are_taken
@@ -19,16 +18,11 @@ from ..layers import RefConv2d, RefConvOptions
 from ..openmmlab import prepare
 from ..openmmlab.layers import check_padding
 from ..openmmlab.models import unwrapped
-from ..surgery import Report, named_refconvs, trainable
-from ..surgery.report import Row
+from ..surgery import named_refconvs, trainable
 from ..surgery.selection import count_reasons, hint_on_dense, named_convs, note_on, why_not
-from ..version import __version__
-from .angles import mean_angle
 from .finite_hook import FiniteHook
 from .start_hook import StartHook
 
-# The angle between bases and kernels in mmengine's message hub; read_curve and the log call it 'angle'.
-ANGLE = 'val/angle'
 NO_FLEXIBLE_RUNNER = "mmengine's FlexibleRunner does not tell whether a checkpoint filled the model; use its Runner"
 
 
@@ -38,11 +32,10 @@ class RefConvHook(Hook):
 
     - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
       finite and not all zero. Every update must be in the optimizer, or be frozen at an initialization that does not
-      change the kernel. The log gets a table of the layers.
-    - Before val and test the log names the evaluated weights. The hook refuses kernels with an untrained random
-      initialization: a plain or fused checkpoint under a refocused config would be tested with other kernels.
+      change the kernel. The log names the convolutions that stayed plain.
+    - Before val and test it refuses kernels with an untrained random initialization: a plain or fused checkpoint
+      under a refocused config would be tested with other kernels.
     - It adds StartHook and FiniteHook, unless the config has them.
-    - At each validation the log gets `angle`, the mean angle between bases and kernels in degrees.
     - After training it writes `fused.pth` and `fused.py`, verified, into the work dir, with the averaged weights if
       the run has them. Files of an earlier run get their time as a suffix.
 
@@ -90,12 +83,8 @@ class RefConvHook(Hook):
         for _, layer in layers:
             # Loading a checkpoint draws the random initializations, after DDP has synchronised the processes.
             broadcast(layer.trained.data, src=0)
-        report = training_report(model)
-        runner.logger.info(
-            f'RefConvHook: {len(layers)} RefConv layers, {report.params_after:,} trained parameters '
-            f'({report.params_before:,} in a plain run)'
-        )
-        runner.logger.info(f'The layers that RefConvHook checked:\n{report}')
+        plain = f'; {note}' if (note := note_on(model)) else ''
+        runner.logger.info(f'RefConvHook: {len(layers)} RefConv layers, {trainable(model):,} trained parameters{plain}')
 
     def after_train(self, runner: Runner) -> None:
         if not self.fuse_after_train or not is_main_process():
@@ -105,7 +94,7 @@ class RefConvHook(Hook):
                 'RefConvHook: the runner has no model config, so fused.py cannot be written; call fuse() yourself'
             )
             return
-        hook = ema_hook(runner)
+        hook = next((h for h in runner.hooks if isinstance(h, EMAHook) and hasattr(h, 'ema_model')), None)
         model = unwrapped(runner.model) if hook is None else hook.ema_model.module
         weights = 'trained' if hook is None else 'averaged (EMA)'
         meta = dict(
@@ -124,18 +113,16 @@ class RefConvHook(Hook):
             f'RefConvHook: wrote {paths[0]} and {paths[1]} from the {weights} weights; {fused.comparison}'
         )
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Marks the file as refocused."""
-        checkpoint.setdefault('meta', {})['refconv'] = dict(fused=False, version=__version__)
-
     def before_val_epoch(self, runner: Runner) -> None:
-        _before_evaluation(runner, 'validates')
-        if (angle := mean_angle(unwrapped(runner.model))) is not None:
-            # LoggerHook writes it into the log and to the visualizer, beside the metrics of this validation.
-            runner.message_hub.update_scalar(ANGLE, angle)
+        """Refuses random initializations that were neither trained nor loaded."""
+        layers = named_refconvs(unwrapped(runner.model)) if runner.iter == 0 else []
+        if untrained := [name for name, layer in layers if is_random(layer)]:
+            raise ValueError(
+                f'RefConvHook: {len(untrained)} layers have an untrained random initialization ({untrained[0]}, ...); '
+                'the checkpoint is plain or fused, the config refocused. Use its config (fused.py) or refconv test'
+            )
 
-    def before_test_epoch(self, runner: Runner) -> None:
-        _before_evaluation(runner, 'tests')
+    before_test_epoch = before_val_epoch
 
 
 def add_guards(runner: Runner) -> None:
@@ -148,31 +135,9 @@ def add_guards(runner: Runner) -> None:
             runner.register_hook(kind())
 
 
-def _before_evaluation(runner: Runner, verb: str) -> None:
-    """Logs the evaluated weights; refuses kernels with an untrained random initialization."""
-    layers = named_refconvs(unwrapped(runner.model))
-    untrained = [name for name, layer in layers if is_random(layer)]
-    if untrained and runner.iter == 0:
-        raise ValueError(
-            f'RefConvHook: {len(untrained)} layers have an untrained random initialization (first: {untrained[0]}): '
-            'the checkpoint is plain or fused and the config is refocused. Test it with its plain config (fused.py) or '
-            'with refconv test.'
-        )
-    hook = ema_hook(runner)
-    # mmpretrain's EMAHook has an option to evaluate the trained weights.
-    weights = 'trained' if hook is None or not getattr(hook, 'evaluate_on_ema', True) else 'averaged (EMA)'
-    state = f'{len(layers)} refocused kernels' if layers else 'a plain or fused model'
-    runner.logger.info(f'RefConvHook: {verb} {state}, {weights} weights')
-
-
 def is_random(layer: RefConv2d) -> bool:
     """Whether a layer's update has a random initialization that was neither trained nor loaded."""
     return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
-
-
-def ema_hook(runner: Runner) -> EMAHook | None:
-    """The run's EMAHook, once it has averaged weights."""
-    return next((h for h in runner.hooks if isinstance(h, EMAHook) and hasattr(h, 'ema_model')), None)
 
 
 def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
@@ -199,20 +164,6 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
             'optimizer is built'
         )
     return problems
-
-
-def training_report(model: nn.Module) -> Report:
-    """Makes the report of a refocused model, compared with plain fine-tuning of the same layers."""
-    report = Report('RefConv', note=note_on(model), params_after=trainable(model))
-    report.params_before = report.params_after
-    for name, layer in named_refconvs(model):
-        after = trainable(layer)
-        before = after + (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
-        row = Row.of(name, layer, layer.trained_name, before, after)
-        row.note = f'basis: {layer.source}' + ('' if layer.trained.requires_grad else ', frozen')
-        report.rows.append(row)
-        report.params_before += before - after
-    return report
 
 
 def _param_groups(runner: Runner) -> list[dict]:

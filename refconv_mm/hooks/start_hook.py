@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,13 +12,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
+from ..console import shorten
 from ..files.errors import CheckpointError
 from ..layers import RefConv2d
 from ..layers.checkpoint_keys import KEYS
 from ..openmmlab.extension import check_ops
-from ..openmmlab.models import unwrapped
+from ..openmmlab.models import normalization, unwrapped
 from ..surgery import named_refconvs
 from ..surgery.selection import as_patterns
+
+# The settings of mmengine's schedulers that a longer training changes.
+SCHEDULE = ('begin', 'end', 'T_max', 'total_iters', 'milestones', 'step_size', 'base_values')
 
 
 @HOOKS.register_module(name='RefConvStartHook')
@@ -26,8 +30,9 @@ class StartHook(Hook):
     """Logs before the first step which parts of the model come from which checkpoint, and which are random.
 
     It refuses a refocused run with a part that no checkpoint filled: a refocused net is a trained one, and a random
-    head behind trained kernels usually means that `load_from` or `--init` was forgotten. It also refuses a head
-    with another number of classes than the data. RefConvHook and `refconv train` add it to a run.
+    head behind trained kernels usually means that `load_from` or `--init` was forgotten. It refuses a checkpoint that
+    leaves most of the backbone random, and a head with another number of classes than the data. RefConvHook and
+    `refconv train` add it to a run.
 
     Args:
         random_parts: the parts that may be random in a refocused run, as globs such as `'*head'`.
@@ -42,6 +47,7 @@ class StartHook(Hook):
         self.filled: dict[tuple[int, str], str] = {}
         self.lost: list[str] = []
         self.source: str | None = None  # during init_weights each module's init_cfg names it
+        self.keys: list[str] = []  # of that checkpoint
         self.handles = [
             # The public method is in torch 2.5 and newer.
             module._register_load_state_dict_pre_hook(self._note(pretrained), with_module=True)
@@ -50,12 +56,19 @@ class StartHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.source = getattr(runner, '_load_from', None) or find_latest_checkpoint(runner.work_dir) or 'a checkpoint'
+        self.keys = list(checkpoint.get('state_dict', checkpoint))
+        if getattr(runner, '_resume', False) and (changed := changed_schedule(runner.param_schedulers, checkpoint)):
+            runner.logger.warning(
+                f'mmengine resumes the schedule of the checkpoint, not that of the config: {changed}. For the schedule '
+                'of the config, start from the checkpoint with --init or load_from'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Logs the origin of each part.
 
         Raises:
             GpuOpsError: mmcv's ops are missing on the GPU.
+            CheckpointError: the checkpoint belongs to another net.
             ValueError: a part of a refocused model is random and not among `random_parts`, or a head has another number
                 of classes than the data.
         """
@@ -64,15 +77,16 @@ class StartHook(Hook):
         model = unwrapped(runner.model)
         if self.lost:
             raise CheckpointError(
-                f'the checkpoint of init_cfg refocuses layers that are plain here ({", ".join(self.lost[:3])}): '
-                'their kernels were loaded without their updates. Set conv_cfg as in its run, or fuse it first '
-                '(refconv fuse CONFIG CKPT) and start from fused.pth'
+                f'the checkpoint refocuses layers that are plain in this model ({", ".join(self.lost[:3])}); their '
+                'updates would be lost. Set conv_cfg as in its run, or fuse it first (refconv fuse CONFIG CKPT)'
             )
         check_ops(model)
         origins = {name: self._origins(name, child) for name, child in model.named_children()}
         origins = {name: found for name, found in origins.items() if found}
         lines = [f'\n  {name}: {_described(found)}' for name, found in origins.items()]
+        lines += [f'\n  images: {_described_images(model)}']
         runner.logger.info(f'refconv_mm: this run starts from{"".join(lines)}')
+        self._check_backbone(origins)
         check_class_count(model, getattr(runner.train_dataloader, 'dataset', None))
         if not any(layer.source in ('plain checkpoint', 'refocused checkpoint') for _, layer in named_refconvs(model)):
             return
@@ -82,6 +96,17 @@ class StartHook(Hook):
                 f'the kernels are refocused and {" and ".join(empty)} would start at random: no checkpoint filled '
                 'them. Start from a checkpoint of the whole model (--init CKPT, or load_from=CKPT in the config). If '
                 f"that is meant: default_hooks=dict(start=dict(type='RefConvStartHook', random_parts={empty}))"
+            )
+
+    def _check_backbone(self, origins: Mapping[str, Mapping[str, str | None]]) -> None:
+        """Refuses a loaded checkpoint of another net: mmdet's MobileNetV2 has other names than mmpretrain's."""
+        sources = origins.get('backbone', {}).values()
+        filled = sum(source is not None for source in sources)
+        if self.keys and filled * 2 < len(sources):
+            names, own = (', '.join(list(each)[6:8]) for each in (self.keys, origins['backbone']))
+            raise CheckpointError(
+                f'{self.source} fills {filled} of {len(sources)} parameters of the backbone; the others would start '
+                f'at random: names or shapes differ. The checkpoint has {names}, ...; the model {own}, ...'
             )
 
     def _may_be_random(self, name: str) -> bool:
@@ -116,6 +141,25 @@ def _described(origins: dict[str, str | None]) -> str:
         return 'random, no checkpoint filled it'
     text = ', '.join(f'{n} of {len(origins)} parameters from {source}' for source, n in counts.items())
     return text + (f'; random: {", ".join(random[:3])}{", ..." if random[3:] else ""}' if random else '')
+
+
+def _described_images(model: nn.Module) -> str:
+    """The images that reach the net; a checkpoint wants those of its training."""
+    found = normalization(getattr(model, 'data_preprocessor', None))
+    if found['mean'] is None:
+        return f'{found["channels"]}, not normalised by the model'
+    return f'{found["channels"]}, (pixels - {found["mean"]}) / {found["std"]}'
+
+
+def changed_schedule(schedulers: Any, checkpoint: Mapping[str, Any]) -> str:
+    """The settings of schedulers that those of a checkpoint replace when a run is resumed, with both values."""
+    changes = {
+        f'{key} {shorten(str(state[key]), 40)} in place of {shorten(str(getattr(scheduler, key)), 40)}': None
+        for scheduler, state in zip(schedulers or (), checkpoint.get('param_schedulers') or (), strict=False)
+        for key in SCHEDULE
+        if isinstance(state, dict) and key in state and getattr(scheduler, key, None) != state[key]
+    }
+    return ', '.join(changes)
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:

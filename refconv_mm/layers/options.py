@@ -1,7 +1,5 @@
 """The options of a RefConv layer."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,8 +8,7 @@ from typing import Any
 from torch import nn
 
 KINDS = ('depthwise', 'grouped', 'dense')
-# The values of `identity` that go with an initialization.
-INITS = {'zero': (True,), 'kaiming': (True, False), 'dirac': (False,)}
+STARTS = (('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False))  # init and identity
 
 
 @dataclass(frozen=True)
@@ -19,7 +16,7 @@ class RefConvOptions:
     """The options of `conv_cfg=dict(type='RefConv', ...)`, `refocus` and `RefocusedBackbone`.
 
     The defaults are what we recommend. The paper's are `gain=None, kinds=['depthwise', 'grouped', 'dense']`, with
-    `init='kaiming'` in its released code.
+    `init='kaiming'` in its released code. Values other than those below are a ValueError.
 
     Args:
         map_k: side `m` of the map, odd, at most the kernel's longer side.
@@ -29,9 +26,6 @@ class RefConvOptions:
         init: initialization of the map. `'zero'`: the kernel is the basis. `'kaiming'`: random, which changes the
             kernel. `'dirac'`: the identity map, for `identity=False`.
         identity: False leaves out the `Wb +` term.
-
-    Raises:
-        ValueError: a value is none of those above.
     """
 
     map_k: int = 3
@@ -49,19 +43,15 @@ class RefConvOptions:
         if not kinds or any(kind not in KINDS for kind in kinds):
             raise ValueError(f'kinds must be one or several of {KINDS}, got {self.kinds!r}')
         object.__setattr__(self, 'kinds', kinds)
-        if self.init not in INITS:
-            raise ValueError(f'init must be one of {tuple(INITS)}, got {self.init!r}')
-        if self.identity not in INITS[self.init]:
-            effect = 'double' if self.identity else 'erase'
-            raise ValueError(f'identity={self.identity} with init={self.init!r} would {effect} the kernel')
+        if (self.init, self.identity) not in STARTS:
+            raise ValueError(f'init and identity must be a pair of {STARTS}, got {(self.init, self.identity)}')
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> RefConvOptions:
+    def of(cls, options: dict[str, Any]) -> 'RefConvOptions':
         """Makes options by name; raises a TypeError that lists the known names for an unknown one."""
         known = [field.name for field in fields(cls)]
-        for name in set(options) - set(known):
-            went = ' (form went in version 0.3: the size of the kernel decides it)' if name == 'form' else ''
-            raise TypeError(f'RefConv has no option {name!r}{went}; the options are {", ".join(known)}')
+        if unknown := sorted(set(options) - set(known)):
+            raise TypeError(f'RefConv has no option {unknown[0]!r}; the options are {", ".join(known)} (since 0.3)')
         return cls(**options)
 
 

@@ -1,18 +1,14 @@
 """RefConv2d: a convolution whose kernel is a frozen basis plus a trained transformation of it."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
 import torch
 import torch.fx
-from packaging.version import Version
 from torch import Tensor, nn
 
 from . import transformation as RF
-from .checkpoint_keys import TRAINED, adopt_stored
-from .in_place import begin, fuse_layer, initial_values, refocus_layer
+from .checkpoint_keys import adopt_stored
 from .options import RefConvOptions, split_options
 
 
@@ -30,106 +26,82 @@ class RefConv2d(nn.Conv2d):
     `.weight` makes an ordinary convolution. A checkpoint without `refocus` fills the basis and initializes `refocus`.
 
     Args:
-        *args, **kwargs: those of `nn.Conv2d`, and the options of :class:`RefConvOptions` by name. (`kinds` selects
-            layers of a model; a RefConv2d is always refocused.)
+        *args, **kwargs: those of `nn.Conv2d`, and by name those of :class:`RefConvOptions`, its attribute `options`.
 
     Attributes:
-        options: the options.
-        source: origin of basis and trained parameter: None (not filled yet), `'random'` (started from that), `'copied'`
-            (by DDP and the like), `'plain checkpoint'`, `'refocused checkpoint'`, or `'model'` (surgery).
+        trained_name: name of the trained parameter, which says what its numbers mean.
+        source: origin of the values: None (not filled yet), `'random'` (trained from there), `'copied'` (by DDP and the
+            like), `'plain checkpoint'`, `'refocused checkpoint'`, or `'model'` (surgery).
 
     Raises:
-        TypeError, ValueError: a bad option, a pointwise layer, or a kernel smaller than the map.
-
-    Example:
-        >>> conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        >>> layer = RefConv2d(8, 8, 3, padding=1, groups=8)
-        >>> _ = layer.load_state_dict(conv.state_dict())
-        >>> x = torch.randn(1, 8, 5, 5)
-        >>> bool(torch.allclose(layer(x), conv(x)))
-        True
+        TypeError, ValueError: a bad option; a kernel that is pointwise, smaller than the map, complex, or empty.
     """
 
-    # The class that fusing returns to; a layer in place of another class inherits from both.
     plain_type: type[nn.Conv2d] = nn.Conv2d
-    options: RefConvOptions
     source: str | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options, rest = split_options(kwargs, self.plain_type)
         super().__init__(*args, **rest)
-        if max(self.kernel_size) < max(2, options.map_k) or self.weight.is_complex():
-            raise ValueError(f'RefConv2d takes real kernels of at least 2x1 and map_k, got {self.weight.shape}')
-        begin(self, type(self), options)
+        refocus_layer(self, type(self), options)
+
+    def __init_subclass__(cls) -> None:
+        """A layer in place of another class of convolutions inherits from both; fusing returns to that class."""
+        cls.plain_type = cls.__mro__[cls.__mro__.index(RefConv2d) + 1]
+        REFCONV_FOR.setdefault(cls.plain_type, cls)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The kernel `Wt`, `(O, I/g, KH, KW)`, differentiable with respect to the trained parameter."""
-        basis = self._buffers.get('weight')
-        if basis is None:  # while nn.Conv2d constructs itself
+        if 'weight' not in self._buffers:  # while nn.Conv2d constructs itself
             return self.__getattr__('weight')
-        if self.source is None and not self._was_filled():
-            return basis
+        if self._is_unfilled():
+            return self.basis
         try:
-            trained, root, identity = getattr(self, self.trained_name), self._buffers['root'], self.options.identity
-            if basis.is_meta or not _autocasts(basis.device.type):
-                return RF.refocused_kernel(basis, trained, root, identity)
-            with torch.autocast(basis.device.type, enabled=False):  # the convolution rounds the kernel, once
-                return RF.refocused_kernel(basis, trained, root, identity)
+            values = self.basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
+            with RF.full_precision(self.basis.device.type):  # the convolution rounds the kernel, once
+                return RF.refocused_kernel(*values)
         except AttributeError as error:  # nn.Module would answer it with the buffer of this name, the basis
             raise RuntimeError(f'the kernel of a RefConv layer cannot be computed: {error}') from error
 
     @property
     def basis(self) -> Tensor:
         """The frozen kernel `Wb`, `(O, I/g, KH, KW)`."""
-        return self._buffers['weight']  # type: ignore[return-value]
-
-    @property
-    def trained_name(self) -> str:
-        """Name of the trained parameter, which says what its numbers mean."""
-        return TRAINED[self._buffers['root'].ndim == 0, self.options.identity]  # type: ignore[union-attr]
+        return self._buffers['weight']
 
     @property
     def trained(self) -> nn.Parameter:
         """The trained parameter: `V`, `(O, I/g, KH, KW)`, or the map, `(n, g, m, m)`."""
-        return getattr(self, self.trained_name)  # type: ignore[no-any-return]
+        return getattr(self, self.trained_name)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolves `(N, C, H, W)` to `(N, O, H', W')`, as `nn.Conv2d`."""
         if isinstance(input, torch.fx.Proxy):
             # A traced kernel would be a constant. Like torch.nn's, this layer stays one node (efficient_conv_bn_eval).
-            tracer = input.tracer
-            assert isinstance(tracer, torch.fx.Tracer)
-            node: Any = tracer.create_proxy('call_module', tracer.path_of_module(self), (input,), {})
-            return node
-        if self.source is None and self.training and torch.is_grad_enabled() and not self._was_filled():
+            return input.tracer.create_proxy('call_module', input.tracer.path_of_module(self), (input,), {})
+        if self.training and torch.is_grad_enabled() and self._is_unfilled():
             self.restart()
         return super().forward(input)
 
-    def _was_filled(self) -> bool:
-        """Whether values were copied into an unfilled layer from outside (by DDP, or into an averaged model)."""
-        root = self._buffers['root']
-        assert root is not None
-        if not torch.compiler.is_compiling() and RF.has_values(root) and root.any():
-            self.source = 'copied'
-        return self.source is not None
+    def _is_unfilled(self) -> bool:
+        """Whether nothing has filled the layer yet; values may come from outside (by DDP, into an averaged model)."""
+        if self.source is None and not torch.compiler.is_compiling():
+            self.source = 'copied' if RF.has_values(root := self._buffers['root']) and root.any() else None
+        return self.source is None
 
     @torch.no_grad()
     def restart(self) -> None:
         """Computes the root of the basis and initializes the trained parameter. Call it after writing into `basis`."""
-        value, self._buffers['root'] = initial_values(self.basis, self.groups, self.options)
+        values = RF.initial_values(self.basis, self.groups, self.options)
+        self.trained.copy_(values[0]), self._buffers['root'].copy_(values[1])
         self.source = self.source or 'random'
-        if self.trained.device == value.device:
-            self.trained.copy_(value)
-        else:  # the basis came by assignment into a layer on meta
-            self.register_parameter(self.trained_name, nn.Parameter(value, self.trained.requires_grad))
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws a basis (and a bias) as `nn.Conv2d` draws its kernel; deferred initialization calls it."""
         if 'weight' in self._buffers:
             self.source = None
-            self.trained.zero_(), self._buffers['root'].zero_()  # type: ignore[union-attr]
+            self.trained.zero_(), self._buffers['root'].zero_()
         super().reset_parameters()
 
     def to_conv2d(self) -> nn.Conv2d:
@@ -137,13 +109,10 @@ class RefConv2d(nn.Conv2d):
         return fuse_layer(copy.deepcopy(self))
 
     @classmethod
-    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions | None = None) -> RefConv2d:
+    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions | None = None) -> 'RefConv2d':
         """Returns a RefConv layer with a convolution's kernel as its basis."""
         options = options or RefConvOptions()
-        values = initial_values(conv.weight, conv.groups, options)
-        return refocus_layer(copy.deepcopy(conv), cls, options, values)
-
-    # -- nn.Module, where a computed kernel matters --------------------------------------------------------
+        return refocus_layer(copy.deepcopy(conv), cls, options, RF.initial_values(conv.weight, conv.groups, options))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != 'weight' or 'weight' not in self.__dict__.get('_buffers', ()):
@@ -152,43 +121,56 @@ class RefConv2d(nn.Conv2d):
             self._buffers['weight'] = value
         elif value is not self.basis:  # the basis itself comes from load_state_dict(assign=True)
             if not isinstance(value, Tensor) or value.shape != self.basis.shape:
-                got = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+                got = getattr(value, 'shape', value)
                 raise ValueError(f'weight must be a tensor of shape {tuple(self.basis.shape)}, got {got}')
             fuse_layer(self, value)
 
     def __delattr__(self, name: str) -> None:
         if name == 'weight':
-            raise TypeError(
-                'the kernel of a RefConv layer takes no parametrization: its basis is frozen; fuse it first'
-            )
+            raise TypeError('a RefConv layer takes no parametrization, since its basis is frozen: fuse it first')
         super().__delattr__(name)
 
-    def extra_repr(self) -> str:
-        return f'{super().extra_repr()}, map_k={self.options.map_k}, gain={self.options.gain}'
-
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *args: Any
-    ) -> None:
-        found, key = adopt_stored(state_dict, prefix, self.trained, self.groups, self.options), prefix + 'weight'
-        fits = bool(found) and state_dict[key].shape == self.basis.shape
-        if fits:
-            self.source = None  # `.weight` is the basis, for classes that read it while they load
-            if metadata.get('assign_to_params_buffers'):
-                state_dict[key] = self._buffers['weight'] = state_dict[key].detach()
-        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing_keys, *args)
-        if fits and found == 'plain checkpoint':
-            self.restart()
-            ours = (prefix + self.trained_name, prefix + 'root')
-            missing_keys[:] = [name for name in missing_keys if name not in ours]
-        self.source = (None if self.basis.is_meta else found) if fits else self.source
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        assign = bool(local_metadata.get('assign_to_params_buffers'))
+        if (found := adopt_stored(self, state_dict, prefix, assign)) and assign:
+            self._buffers['weight'] = state_dict[prefix + 'weight']
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        if found:
+            self.source = None if self.basis.is_meta else found
 
 
-if Version(torch.__version__) < Version('2.6'):
+def refocus_layer(conv: Any, kind: type, options: RefConvOptions, values: tuple[Tensor, Tensor] | None = None) -> Any:
+    """Turns a convolution into a layer of the class `kind`, in place, and returns it; inverse of :func:`fuse_layer`.
+
+    The class of the object changes, as in :mod:`torch.nn.utils.parametrize`, so hooks, shared layers and references
+    that somebody holds stay valid. The trained parameter takes the kernel's place, the first. `values` are those of
+    :func:`.transformation.initial_values`, or None for a convolution that nothing has filled yet.
+    """
+    kernel = conv._parameters.pop('weight')
+    trained, root = values or map(kernel.new_zeros, RF.shapes(kernel, conv.groups, options.map_k))
+    name = 'refocus' + '_map' * (root.ndim == 0) + '_alone' * (not options.identity)
+    # A copy: an optimizer that has the kernel must not step the basis.
+    conv._buffers = {'weight': kernel.detach().clone(), 'root': root, **conv._buffers}
+    conv._parameters = {name: nn.Parameter(trained, kernel.requires_grad), **conv._parameters}
+    conv.__dict__.update(options=options, trained_name=name, source='model' if values else None)
+    conv.__class__ = kind
+    return conv
+
+
+def fuse_layer(layer: Any, kernel: Tensor | None = None) -> Any:
+    """Turns a RefConv layer into a convolution with its kernel (or with another one), in place, and returns it."""
+    kernel = layer.weight.detach().clone() if kernel is None else kernel
+    if not isinstance(kernel, nn.Parameter):
+        kernel = nn.Parameter(kernel.detach(), layer.trained.requires_grad)
+    del layer._parameters[layer.trained_name], layer._buffers['weight'], layer._buffers['root']
+    del layer.options, layer.trained_name, layer.source
+    layer.__class__ = layer.plain_type
+    layer._parameters = {'weight': kernel, **layer._parameters}
+    return layer
+
+
+REFCONV_FOR: dict[type, type[RefConv2d]] = {nn.Conv2d: RefConv2d}  # by the class of a convolution
+
+if not hasattr(torch.compiler, 'set_stance'):  # before torch 2.6
     # The compiler of torch 2.1 takes the basis for `.weight`, without a word; it does not see a disabled function.
     RefConv2d.forward = torch.compiler.disable(RefConv2d.forward)  # type: ignore[method-assign]
-
-
-def _autocasts(device: str) -> bool:
-    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4 and newer
-        return torch.is_autocast_enabled(device)
-    return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()

@@ -7,24 +7,26 @@ frozen, so `U` is constant, and so is the symmetric root `A` of its Gram matrix,
 
     Wt = Wb + F U  (the map trains)        Wt = Wb + V A  (the root form: V trains)
 
-`V` is the acting part of `F` in orthonormal coordinates. So both are one training under SGD, momentum, weight decay,
-averaging, clipping by norm: whatever does not depend on the coordinates (docs/theory.md).
+Both are one training under whatever does not depend on the coordinates, such as SGD with momentum (docs/theory.md).
 """
 
-from __future__ import annotations
-
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from .options import RefConvOptions
 
 
 def shapes(basis: Tensor, groups: int, map_k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of the trained parameter and the root: those of `V` and `A`, `(G, P, P)`.
+    """Shapes of the trained parameter and the root: those of `V` and `A`, `(G, P, P)`. A ValueError for other kernels.
 
     Where the map is no larger than the kernel, `g*m*m <= P`, it trains itself: `(n, g, m, m)` and `()`.
     """
+    if max(basis.shape[2:]) < max(2, map_k) or basis.is_complex() or not basis.numel():
+        raise ValueError(f'RefConv takes real kernels of at least 2x1 and map_k, got {basis.dtype} of {[*basis.shape]}')
     slices, positions = basis.shape[0] * basis.shape[1], basis[0, 0].numel()
     if groups * map_k**2 <= positions:
         return (slices, groups, map_k, map_k), ()
@@ -61,25 +63,24 @@ def gram_matrices(basis: Tensor, groups: int, map_k: int) -> Tensor:
     return unfolded.mT @ unfolded
 
 
-def gain_scale(basis: Tensor, groups: int, map_k: int, gain: float | None) -> float:
-    """Computes the factor on the roots that makes `gain` the mean diagonal of `A'A`; 1 for None or a zero basis.
-
-    Diagonal entry `p` is the energy of the basis under the map's window at position `p`, summed by a box filter.
-    """
+def mean_diagonal(basis: Tensor, groups: int, map_k: int) -> Tensor:
+    """Computes the diagonal of `U'U`, averaged over the groups, `(P,)` in float64: a box filter over the energy."""
     energy = basis.detach().double().square().sum(dim=(0, 1))[None, None]
-    sums = F.conv2d(energy, energy.new_ones(1, 1, map_k, map_k), padding=map_k // 2)
-    mean = sums.mean().item() * groups / (len(basis) * basis.shape[1])
+    sums = F.avg_pool2d(energy, map_k, 1, map_k // 2, divisor_override=1)
+    return sums.flatten() * groups / (basis.shape[0] * basis.shape[1])
+
+
+def gain_scale(basis: Tensor, groups: int, map_k: int, gain: float | None) -> float:
+    """Computes the factor on the roots that makes `gain` the mean diagonal of `A'A`; 1 for None or a zero basis."""
+    mean = mean_diagonal(basis, groups, map_k).mean().item()
     return math.sqrt(gain / mean) if gain is not None and mean > 0 else 1.0
 
 
 def make_roots(basis: Tensor, groups: int, map_k: int, gain: float | None) -> tuple[Tensor, Tensor]:
-    """Computes the symmetric roots `A` of a basis and their pseudo-inverses; beside a map, `s` and `1 / s`.
+    """Computes the symmetric roots `A` of a basis, `(G, P, P)`, and their pseudo-inverses; beside a map, `s`, `1 / s`.
 
-    The rank can be short (18 of 25 in a grouped 5x5 layer of two
-    slices): eigenvalues below `P * eps * max` count as 0.
-
-    Returns:
-        Two of `(G, P, P)` or `()`, float64 on the CPU; zeros for a basis without values, or with values not finite.
+    Both are float64 on the CPU; they are zero for a basis without values, or with values that are not finite. The rank
+    can be short (18 of 25 in a grouped 5x5 layer of two slices): eigenvalues below `P * eps * max` count as 0.
     """
     none = torch.zeros(shapes(basis, groups, map_k)[1], dtype=torch.float64, device='cpu')
     if not has_values(basis) or not torch.isfinite(basis).all():
@@ -95,35 +96,40 @@ def make_roots(basis: Tensor, groups: int, map_k: int, gain: float | None) -> tu
     return (vectors * roots[:, None]) @ vectors.mT, (vectors * inverse[:, None]) @ vectors.mT
 
 
-def coordinates(kernel_map: Tensor, basis: Tensor, inverse: Tensor) -> Tensor:
-    """Computes the trained parameter whose update is `F(Wb)`: `F / s`, or `V = (F U) A^+`, which is exact; float64.
+def values_of(kernel_map: Tensor, basis: Tensor, groups: int, gain: float | None) -> tuple[Tensor, Tensor]:
+    """Computes the trained parameter whose update is `F(Wb)`, exactly, and its root: `V = (F U) A^+`, or `F / s`.
 
-    Args:
-        kernel_map: `F`, `(n, g, m, m)`, float64 on the CPU.
-        inverse: `A^+` or `1 / s`, of :func:`make_roots` with this `m`.
+    The map is `(n, g, m, m)`, float64 on the CPU. The result has the dtype of the basis.
     """
-    if inverse.ndim == 0:
-        return kernel_map * inverse
-    update = apply_map(basis.detach().cpu().double(), kernel_map)
-    return (update.reshape(len(inverse), -1, inverse.shape[-1]) @ inverse).view(basis.shape)
+    root, inverse = make_roots(basis, groups, kernel_map.shape[-1], gain)
+    if root.ndim == 0:
+        return (kernel_map * inverse).to(basis), root.to(basis)
+    update = apply_map(basis.detach().cpu().double(), kernel_map).reshape(len(root), -1, root.shape[-1])
+    return (update @ inverse).view(basis.shape).to(basis), root.to(basis)
+
+
+def initial_values(basis: Tensor, groups: int, options: RefConvOptions) -> tuple[Tensor, Tensor]:
+    """Computes the trained parameter and the root with which training begins, in the dtype of the basis."""
+    slices, map_k, gain = basis.shape[0] * basis.shape[1], options.map_k, options.gain
+    if options.init == 'zero' or not has_values(basis):
+        return basis.new_zeros(shapes(basis, groups, map_k)[0]), make_roots(basis, groups, map_k, gain)[0].to(basis)
+    kernel_map = torch.zeros(slices, groups, map_k, map_k, dtype=torch.float64, device='cpu')
+    if options.init == 'dirac':
+        nn.init.dirac_(kernel_map, slices // groups)
+    else:  # as released; a gain scales it like the rest
+        nn.init.kaiming_uniform_(kernel_map, math.sqrt(5)).mul_(gain_scale(basis, groups, map_k, gain))
+    return values_of(kernel_map, basis, groups, gain)
+
+
+def full_precision(device: str) -> AbstractContextManager[None]:
+    """Turns autocast off where it is on. (To enter it everywhere would cost as much as a small layer.)"""
+    if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4 and newer
+        on = device != 'meta' and torch.is_autocast_enabled(device)
+    else:
+        on = torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
+    return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
 def has_values(tensor: Tensor) -> bool:
     """Whether a tensor has numbers; those on meta and those of FakeTensorMode have none."""
-    return type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_meta
-
-
-def initial_map(init: str, slices: int, groups: int, map_k: int) -> Tensor:
-    """Makes the map that training starts from, `(n, g, m, m)`, float64.
-
-    Args:
-        init: `'zero'`; `'dirac'`, the identity; or `'kaiming'`, as released: uniform within `1 / sqrt(g * m * m)`.
-    """
-    kernel_map = torch.zeros(slices, groups, map_k, map_k, dtype=torch.float64, device='cpu')
-    if init == 'dirac':
-        rows = torch.arange(slices, device='cpu')
-        kernel_map[rows, rows % groups, map_k // 2, map_k // 2] = 1
-    elif init == 'kaiming':
-        bound = 1 / math.sqrt(groups * map_k**2)
-        kernel_map.uniform_(-bound, bound)
-    return kernel_map
+    return type(tensor) in (Tensor, nn.Parameter) and not tensor.is_meta

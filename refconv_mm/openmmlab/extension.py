@@ -97,7 +97,11 @@ def check_ops(model: nn.Module) -> None:
         GpuOpsError: names the layers whose ops neither mmcv nor torchvision has.
     """
     device = next((parameter.device.type for parameter in model.parameters()), 'cpu')
-    missing = [f'{name} ({type(module).__name__})' for name, module in model.named_modules() if _is_missing(module)]
+    missing = [
+        f'{name} ({type(module).__name__} of {type(module).__module__})'
+        for name, module in model.named_modules()
+        if _is_missing(module)
+    ]
     if missing and not compiled_for(device):
         some = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
         raise GpuOpsError(

@@ -1,15 +1,14 @@
-"""The size of images in configs: the size that a config tests with, and its pipelines at another size."""
+"""The size of the images that a config tests with, and the anchors of SSDLite at a size."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
 # The key in which a transform has its size, and its form: width and height, height and width, or the side of a square.
-_KEYS = {
+KEYS = {
     'Resize': ('scale', 'wh'),
     'RandomResize': ('scale', 'wh'),
     'RandomCrop': ('crop_size', 'hw'),
@@ -31,24 +30,6 @@ def tested_size(cfg: Config) -> tuple[int, int] | None:
     return next((size for place in places if place and (size := _last_size(place))), None)
 
 
-def resized(pipeline: Sequence[dict], size: int | tuple[int, int]) -> list[dict]:
-    """A copy of a pipeline that resizes and crops to another size.
-
-    Args:
-        pipeline: of mmdet, mmseg or mmpretrain.
-        size: height and width, or the side of a square. A square crop gets the shorter side, and a `ResizeEdge` before
-            it 8/7 of that, as on ImageNet (256 and 224).
-    """
-    size = (size, size) if isinstance(size, int) else size
-    new = copy.deepcopy(list(pipeline))
-    for node in _transforms(new):
-        key, form = _KEYS[_type(node)]
-        if node.get(key) is not None:
-            side = round(min(size) * 8 / 7) if _type(node) == 'ResizeEdge' else min(size)
-            node[key] = dict(wh=(size[1], size[0]), hw=tuple(size), side=side)[form]
-    return new
-
-
 def ssdlite_anchors(side: int) -> dict[str, list[int]]:
     """The anchors of SSDLite-MobileNetV2 for square images, scaled from those of mmdet's config for a side of 320.
 
@@ -63,21 +44,21 @@ def ssdlite_anchors(side: int) -> dict[str, list[int]]:
 
 def _last_size(node: Any) -> tuple[int, int] | None:
     """(height, width) of the last transform of a data loader or pipeline that sets a size."""
-    sizes = [size for item in _transforms(node) if (size := _size(item))]
+    sizes = [size for item in transforms(node) if (size := _size(item))]
     return sizes[-1] if sizes else None
 
 
-def _transforms(node: Any) -> Iterator[dict]:
+def transforms(node: Any) -> Iterator[dict]:
     """The transforms that have a size, in the order of the pipeline."""
-    if isinstance(node, dict) and _type(node) in _KEYS:
+    if isinstance(node, dict) and _type(node) in KEYS:
         yield node
     elif isinstance(node, dict | list | tuple):
         for item in node.values() if isinstance(node, dict) else node:
-            yield from _transforms(item)
+            yield from transforms(item)
 
 
 def _size(node: dict) -> tuple[int, int] | None:
-    key, form = _KEYS[_type(node)]
+    key, form = KEYS[_type(node)]
     value = node.get(key)
     if isinstance(value, int):
         return value, value

@@ -12,28 +12,24 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..layers import RefConv2d
-from ..layers.in_place import begin
 from ..layers.options import split_options
-from ..surgery.conv_types import replaces, type_name
+from ..layers.refconv2d import refocus_layer
+from ..surgery.conv_types import type_name
 from ..surgery.selection import why_not
 
 
-@replaces(Conv2d)
 class RefConvWrapped2d(RefConv2d, Conv2d):
     """RefConv in place of mmcv's wrapped `Conv2d`."""
 
 
-@replaces(Conv2dAdaptivePadding)
 class RefConv2dAdaptivePadding(RefConv2d, Conv2dAdaptivePadding):
     """RefConv in place of mmcv's `Conv2dAdaptivePadding` (TensorFlow's 'same' padding; EfficientNet)."""
 
 
-@replaces(ConvWS2d)
 class RefConvWS2d(RefConv2d, ConvWS2d):
     """RefConv in place of mmcv's `ConvWS2d`; basis and update are those of the raw kernel."""
 
 
-@replaces(ConvAWS2d)
 class RefConvAWS2d(RefConv2d, ConvAWS2d):
     """RefConv in place of mmcv's `ConvAWS2d`, with its statistics and its way to load them."""
 
@@ -54,7 +50,7 @@ class RefConv:
     def __new__(cls, *args: Any, **kwargs: Any) -> nn.Conv2d:  # type: ignore[misc]
         options, rest = split_options(kwargs, cls.layer.plain_type)
         conv = cls.layer.plain_type(*args, **rest)
-        return conv if why_not(conv, options) else begin(conv, cls.layer, options)
+        return conv if why_not(conv, options) else refocus_layer(conv, cls.layer, options)
 
 
 @MODELS.register_module()

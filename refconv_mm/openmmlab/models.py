@@ -59,6 +59,17 @@ def load_whole(model: nn.Module, state_dict: dict[str, Tensor], what: str) -> No
         raise CheckpointError(f'{what} does not fit the model of the config:\n  {detail}') from error
 
 
+def normalization(preprocessor: nn.Module | None) -> dict[str, Any]:
+    """The mean and std that a data preprocessor normalises with (None for none), and the order of channels it makes."""
+    found: dict[str, Any] = {}
+    for name in ('mean', 'std'):  # seven digits, as many as float32 holds
+        values = getattr(preprocessor, name, None)
+        found[name] = None if values is None else [float(f'{value:.7g}') for value in values.flatten().tolist()]
+    # The three libraries' names for the same switch, from BGR to RGB.
+    switches = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+    return dict(found, channels='RGB' if any(getattr(preprocessor, name, False) for name in switches) else 'BGR')
+
+
 def build_in_scope(config: Mapping[str, Any], more: Mapping[str, Any]) -> nn.Module:
     """Builds a module that another builder wraps, with options that are not None.
 

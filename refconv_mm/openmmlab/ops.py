@@ -142,6 +142,12 @@ def _modulated(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Te
     return tv.deform_conv2d(x, offset, weight, bias if options['with_bias'] else None, *steps, mask)
 
 
+def _attention(value: Tensor, shapes: Tensor, points: Tensor, weights: Tensor, **_: Any) -> Tensor:
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch  # it imports the extension
+
+    return multi_scale_deformable_attn_pytorch(value, shapes, points, weights)
+
+
 _mean_forward = _differentiable(_roi_mean, 'x rois output _ _')
 _mean_backward = _differentiable(_roi_mean, 'grad rois _ _ grad_x')
 
@@ -155,7 +161,10 @@ def _roi_align_forward(x: Tensor, rois: Tensor, output: Tensor, ys: Tensor, xs: 
         start, sides = roi[1:3] * options['spatial_scale'], (roi[3:] - roi[1:3]) * options['spatial_scale']
         start, sides = (start - 0.5, sides) if aligned else (start, sides.clamp_min(1.0))
         counts = [options['sampling_ratio'] or -int(-side // n) for side, n in zip(sides, (width, height), strict=True)]
-        across, down = (max(1, count) for count in counts)
+        if not all(counts):  # a region of no size has no points: mmcv's number for none, and no gradient
+            output[i], ys[i], xs[i] = -10000, -2, -2
+            continue
+        across, down = counts
         fine = dict(options, aligned_height=height * down, aligned_width=width * across, sampling_ratio=1)
         pooled, chosen = F.max_pool2d(_roi_mean(x, roi[None], **fine), (down, across), return_indices=True)
         row, column = chosen[0] // (width * across), chosen[0] % (width * across)
@@ -205,6 +214,10 @@ OPS: dict[str, Callable[..., Any]] = {
     'sigmoid_focal_loss_backward': _differentiable(_sigmoid_focal, 'x target weight grad_x'),
     'softmax_focal_loss_forward': _differentiable(_softmax_focal, 'x target weight output'),
     'softmax_focal_loss_backward': _differentiable(_softmax_focal, 'x target weight _ grad_x'),
+    'ms_deform_attn_forward': lambda value, shapes, _, *rest, **__: _attention(value, shapes, *rest),
+    'ms_deform_attn_backward': _differentiable(
+        _attention, 'value shapes _ points weights grad grad_value grad_points grad_weights'
+    ),
     'deform_conv_forward': _differentiable(_deform, 'x weight offset output _ _'),
     'deform_conv_backward_input': _differentiable(_deform, 'x offset grad grad_x grad_offset weight _'),
     'deform_conv_backward_parameters': _differentiable(_deform, 'x offset grad grad_weight _ _'),

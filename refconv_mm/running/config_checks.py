@@ -36,17 +36,31 @@ PLACES = {
 # Parts whose keys others take out before they call the class; and the keys that mmengine takes out of the rest.
 NOT_OPTIONS = re.compile(r'optim_wrapper|.*\b(conv_cfg|norm_cfg|act_cfg|loss\w*)')
 TAKEN_OUT = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'by_epoch', 'num_batch_per_epoch'}
-# Keys at the top of a config that mmengine's runner does not take as arguments.
-TOP = {'auto_scale_lr', 'custom_imports', 'find_unused_parameters', 'runner_type', 'tta_model', 'tta_pipeline'}
+# What is read at the top of a config: by mmengine's runner, as an argument or otherwise, and by commands.
+READ = {
+    *inspect.signature(Runner).parameters, 'activation_checkpointing', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn', 'tta_model',
+    'tta_pipeline',
+}  # fmt: skip
 
 
 def check_keys(cfg: Config, names: Iterable[str], where: str) -> None:
-    """Raises a ValueError for a dotted name that a config lacks, with the nearest that it has.
+    """Checks the dotted names of options that are to be merged into a config.
 
-    A new key is taken at the top if mmengine's runner knows it, and elsewhere if it is like no key beside it.
+    A new key passes at the top if mmengine's runner reads it, and elsewhere if no key beside it is spelt like it.
+
+    Raises:
+        ValueError: the config has no such key, with the nearest; or the name is one of its variables, from which other
+            values were computed when the file was read.
     """
     for name in names:
-        node, known, cutoff = cfg._cfg_dict, {*cfg._cfg_dict, *inspect.signature(Runner).parameters, *TOP}, 0.0
+        top, *_ = name.split('.')
+        if top in cfg and (top not in READ or (top == 'data_preprocessor' and top in cfg.get('model', {}))):
+            raise ValueError(
+                f'{where}: {top} is a variable of the config file, and setting it after the file was read changes no '
+                f'other value. Edit it{_place_of(cfg, top)}, or name the values that follow from it'
+            )
+        node, known, cutoff = cfg._cfg_dict, {*cfg._cfg_dict, *READ}, 0.0
         for key in name.split('.'):
             near = nearest(key, known, cutoff or 0.6)
             if key not in known and (near or not cutoff):
@@ -55,6 +69,17 @@ def check_keys(cfg: Config, names: Iterable[str], where: str) -> None:
             is_index = isinstance(node, list | tuple) and key.isdigit() and int(key) < len(node)
             node = node[int(key)] if is_index else node.get(key) if isinstance(node, dict) else None
             known, cutoff = {*node} if isinstance(node, dict) else {key}, 0.8
+
+
+def _place_of(cfg: Config, variable: str) -> str:
+    """The file and the line that set a variable of a config: ` in FILE, line N`; '' if they are not found."""
+    place, file, start = '', '', 0
+    for number, line in enumerate(cfg.text.splitlines()):  # those of the files, each behind its name, the own one last
+        if line.endswith('.py') and os.path.isfile(line):
+            file, start = line, number
+        elif re.match(rf'[\w, ]*\b{variable}\b[\w, ]*=', line):
+            place = f' in {file}, line {number - start}'
+    return place
 
 
 def check_complete(cfg: Config) -> None:

@@ -8,42 +8,43 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..files.writing import write_whole
+from .metrics import shown_names
 
 STEP = 'at_step'  # the step of a validation: LoggerHook writes the epoch, 0 in a loop over steps
+LOSS, METRIC, RATE = 'loss', 'metric', 'learning rate'
 
 
 def read_curve(work_dir: Path) -> list[dict[str, Any]]:
     """The logged losses and validations of the last training in a work dir, by step.
 
-    A resumed training has several files, and there may be those of another before it: the first step in a file replaces
-    that step and all later ones of the files before.
+    Each start has a file. That of a resumed training continues those before it: its first step replaces that step and
+    all later ones.
     """
     curve: list[dict[str, Any]] = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        of_training = [row for row in rows if 'loss' in row or STEP in row]  # else of a test
-        for row in rows:
-            row['step'] = int(row.pop(STEP, row.get('step', 0)))
-        if of_training:
-            first = min(row['step'] for row in of_training)
-            curve = [row for row in curve if row['step'] < first] + rows
-    kept = [{key: value for key, value in row.items() if key not in ('data_time', 'time', 'memory')} for row in curve]
+        if not any('loss' in row or STEP in row for row in rows):  # of a test
+            continue
+        rows = [{**row, 'step': int(row.get(STEP, row.get('step', 0)))} for row in rows]
+        config = path.with_name('config.py')
+        resumed = config.is_file() and 'resume = True' in config.read_text().splitlines()
+        first = min(row['step'] for row in rows) if resumed else 0
+        curve = [row for row in curve if row['step'] < first] + rows
+    dropped = ('data_time', 'time', 'memory', STEP)
+    kept = [{key: value for key, value in row.items() if key not in dropped} for row in curve]
     return sorted(kept, key=lambda row: (row['step'], 'loss' in row))
 
 
 def panels_of(curve: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """The points of each scalar by title of its panel and by its name; empty panels are left out."""
-    titles = ('loss', 'metric', 'learning rate', 'kernel angle, degrees, mean of layers')
-    panels: dict[str, dict[str, list[tuple[int, float]]]] = {title: {} for title in titles}
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {title: {} for title in (LOSS, METRIC, RATE)}
     for row in curve:
         for key, value in row.items():
-            of_training = 'loss' if 'loss' in key else 'learning rate' if key == 'lr' else None
-            of_validation = 'kernel angle, degrees, mean of layers' if key == 'angle' else 'metric'
-            title = of_training if 'loss' in row else of_validation
+            of_training = LOSS if 'loss' in key else RATE if key == 'lr' else None
+            title = of_training if 'loss' in row else METRIC
             if title and key not in ('step', 'iter', 'epoch') and isinstance(value, int | float):
                 panels[title].setdefault(key, []).append((row['step'], value))
     return {title: scalars for title, scalars in panels.items() if scalars}
@@ -61,10 +62,10 @@ def write_curves(work_dir: Path) -> Path | None:
     figure.suptitle(str(work_dir), fontsize=9)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (title, scalars) in zip(axes, panels.items(), strict=True):
-        for key, points in scalars.items():
+        for key, name in shown_names(scalars).items():
             # A point alone needs a marker; of many, the line is enough.
-            marker = 'o' if len(points) < 40 else None
-            axis.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=key.rpartition('/')[2])
+            marker = 'o' if len(scalars[key]) < 40 else None
+            axis.plot(*zip(*scalars[key], strict=True), marker=marker, markersize=3, label=name)
         axis.set_title(title, loc='left', fontsize=9)
         axis.grid(linewidth=0.3)
         axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
@@ -74,9 +75,8 @@ def write_curves(work_dir: Path) -> Path | None:
     return path
 
 
-@HOOKS.register_module(name='RefConvCurvesHook')
 class CurvesHook(Hook):
-    """Writes `curves.png` into the work dir after a training: losses, metrics, learning rate and kernel angle."""
+    """Writes `curves.png` into the work dir after a training: losses, metrics and learning rate."""
 
     priority = 'LOW'  # after LoggerHook (BELOW_NORMAL)
 

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-import mmcv.cnn
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import nn
 
 from ..checkpoints.fusing import as_plain, load_whole, read_checkpoint
-from ..files.errors import CheckpointError
+from ..files.lock import only_one
 from ..files.reading import make_mmengine_read_safely
+from ..hooks import SeededStepsHook
 from ..openmmlab import compat
 from ..openmmlab.config import drop_pretrained
+from ..openmmlab.extension import check_ops
 from ..openmmlab.models import unwrapped
-from .curves import CurvesHook
+from ..surgery import named_refconvs
+from .curves import METRIC, CurvesHook, panels_of, read_curve
+from .metrics import describe_best
 from .terminal import ProgressHook, QuietRunner
+
+CONTROL = (
+    'The gain of refocusing is the difference from a control: a training of the same checkpoint with the same data, '
+    'schedule and steps, without RefConv.'
+)
 
 
 def build_runner(cfg: Config, quiet: bool = False) -> Runner:
@@ -36,7 +50,7 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
 
 
 def train_with_progress(runner: Runner) -> None:
-    """Trains, shows the progress on the terminal of a quiet runner, and writes `curves.png` into the work dir."""
+    """Trains, and writes `curves.png` into the work dir; a quiet runner shows the progress and the results."""
     runner.register_hook(CurvesHook())
     if not isinstance(runner, QuietRunner):
         runner.train()
@@ -47,35 +61,46 @@ def train_with_progress(runner: Runner) -> None:
         runner.train()
     finally:
         progress.stop()
+    if is_main_process():
+        runner.console.print('\n'.join(closing_lines(runner)), markup=False, highlight=False, soft_wrap=True)
 
 
-def check_start(model: nn.Module, path: str, trust: bool = False) -> str:
-    """Checks how many kernels of a model a checkpoint fills; mmengine does not load strictly, so it does not check.
+def closing_lines(runner: Runner) -> list[str]:
+    """The checkpoint, the best validation and the next command of a training that has ended."""
+    work_dir, last = Path(runner.work_dir), runner.message_hub.get_info('last_ckpt')
+    best = describe_best(panels_of(read_curve(work_dir)).get(METRIC, {}))
+    lines = [line for line in (f'checkpoint: {last}' if last else '', best) if line]
+    is_refocused = bool(named_refconvs(unwrapped(runner.model)))
+    words: list[Any] = ['test', runner.cfg.filename, last]
+    if is_refocused:
+        is_fused = any(getattr(hook, 'fuse_after_train', False) for hook in runner.hooks)
+        words = ['test', work_dir / 'fused.py', work_dir / 'fused.pth'] if is_fused else ['fuse', *words[1:]]
+    if all(words):
+        lines.append(f'next: refconv {shlex.join(map(str, words))}')
+    return lines + [CONTROL] * is_refocused
 
-    Returns:
-        The share, in a sentence.
+
+@contextmanager
+def reserved(folder: Path, steps: SeededStepsHook) -> Iterator[None]:
+    """Reserves the folder of a training; an error before the first of its `steps` removes all that it has made there.
 
     Raises:
-        CheckpointError: it fills less than half of the backbone's kernels (of the model's without a backbone): the
-            MobileNetV2 of mmdet and that of mmpretrain are one net with two sets of names.
+        BusyError: another process has reserved the folder.
     """
-    state = read_checkpoint(path, trust)['state_dict']
-    kernels = {name: v for name, v in unwrapped(model).state_dict().items() if name.endswith('.weight') and v.ndim == 4}
-    part = 'backbone.' if any(name.startswith('backbone.') for name in kernels) else ''
-    kernels = {name: v for name, v in kernels.items() if name.startswith(part)}
-    filled = [name for name, v in kernels.items() if name in state and state[name].shape == v.shape]
-    share = f'{path} fills {len(filled)} of {len(kernels)} kernels of the {part.rstrip(".") or "model"}'
-    if len(filled) * 2 < len(kernels):
-        missing = next(name for name in kernels if name not in filled)
-        raise CheckpointError(
-            f'{share}; the others would start at random. The checkpoint lacks {missing}; it has, for instance, '
-            f'{", ".join(list(state)[6:8])}'
-        )
-    return share
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    with only_one(folder):
+        before = set(folder.iterdir())
+        try:
+            yield
+        except (ValueError, OSError):
+            if not steps.begun:
+                for path in missing[-1:] or set(folder.iterdir()) - before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            raise
 
 
 def runner_for_checkpoint(
-    cfg: Config, path: str, ema: bool | None = None, trust: bool = False, quiet: bool = False
+    cfg: Config, path: str, ema: bool | None = None, trust: bool = False, quiet: bool = False, tta: bool = False
 ) -> tuple[Runner, str]:
     """A runner that tests a refocused, fused or plain checkpoint; a refocused one is fused in memory.
 
@@ -83,6 +108,7 @@ def runner_for_checkpoint(
         ema: as in :func:`refconv_mm.checkpoints.fusing.choose_weights`.
         trust: as in :func:`refconv_mm.checkpoints.fusing.read_checkpoint`.
         quiet: as in :func:`build_runner`.
+        tta: test-time augmentation, by `tta_model` and `tta_pipeline` of the config.
 
     Returns:
         The runner, its model loaded, and a description of the tested weights.
@@ -90,16 +116,22 @@ def runner_for_checkpoint(
     Raises:
         FileNotFoundError, CheckpointError, FuseError: the checkpoint does not exist, does not belong to the config's
             model, or cannot be fused.
+        ValueError: the config has no test-time augmentation.
     """
+    if tta and (missing := [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]):
+        raise ValueError(f'--tta: the config has no {" and no ".join(missing)}')
     plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
-    tested, cfg = plain.what, plain.cfg.copy()
+    tested, cfg = plain.description, plain.cfg.copy()
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
+    if tta:
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        tested += '; test-time augmentation'
     runner = build_runner(cfg, quiet)
-    if plain.folded_bn:
-        mmcv.cnn.fuse_conv_bn(unwrapped(runner.model))
-        tested += '; batch norm folded'
-    load_whole(runner.model, plain.state_dict, path)
+    model = unwrapped(runner.model).module if tta else unwrapped(runner.model)
+    load_whole(model, plain.state_dict, path)
+    check_ops(model)
     print_log(f'testing {tested}', logger='current')
     return runner, tested
 

@@ -30,11 +30,6 @@ def set_launcher(cfg: Config, launcher: str) -> None:
         cfg.model_wrapper_cfg = {**wrapper, **(cfg.get('model_wrapper_cfg') or {}), 'device_ids': None}
 
 
-def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
-    """Sets the work dir: that of the command line, else the config's, else `work_dirs/<name of the config>`."""
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config_path).stem}'
-
-
 def set_init(cfg: Config, path: str, trust: bool = False) -> str:
     """Makes a training config start from a checkpoint, which replaces every `Pretrained` init.
 
@@ -42,13 +37,12 @@ def set_init(cfg: Config, path: str, trust: bool = False) -> str:
         A description of the checkpoint, for the log.
 
     Raises:
-        FileNotFoundError, CheckpointError: the checkpoint cannot be read, or it is refocused and the config is plain.
+        FileNotFoundError, CheckpointError: the checkpoint cannot be read.
     """
-    refocused = is_refocused_state(_read(path, trust)['state_dict'])
-    _refuse_bare_bases(cfg, path, refocused)
+    is_refocused = is_refocused_state(_read(path, trust)['state_dict'])
     cfg.load_from = str(path)
     drop_pretrained(cfg.model)
-    if refocused:
+    if is_refocused:
         return 'a refocused checkpoint: its bases and updates are loaded'
     if is_refocused_config(cfg):
         return 'a plain checkpoint: its kernels become the bases, and the updates are initialised'
@@ -62,14 +56,6 @@ def _read(path: str, trust: bool) -> dict[str, Any]:
     return checkpoint
 
 
-def _refuse_bare_bases(cfg: Config, path: str, refocused: bool) -> None:
-    if refocused and not is_refocused_config(cfg):  # mmengine would drop the updates without a message
-        raise CheckpointError(
-            f'{path} is refocused and the config is plain, so its kernels would be loaded without their updates. '
-            'Fuse it first (refconv fuse CONFIG CKPT), then start from fused.pth.'
-        )
-
-
 def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) -> str:
     """Makes a training config resume.
 
@@ -80,8 +66,8 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
         A description of the start, for the log.
 
     Raises:
-        FileNotFoundError, CheckpointError: there is nothing to resume from and no `init`, the checkpoint cannot be
-            read, or only one of checkpoint and config is refocused.
+        FileNotFoundError, CheckpointError: there is nothing to resume from and no `init`, or the checkpoint cannot be
+            read, or is plain and the config refocused.
     """
     if resume == 'auto':
         latest = latest_checkpoint(Path(cfg.work_dir), trust)
@@ -95,13 +81,11 @@ def set_resume(cfg: Config, resume: str, init: str | None, trust: bool = False) 
             return f'no checkpoint to resume from in {cfg.work_dir}; {set_init(cfg, init, trust)}'
         resume = str(latest)
     checkpoint = _read(resume, trust)
-    refocused = is_refocused_state(checkpoint['state_dict'])
     if missing := {'epoch', 'iter'} - set(checkpoint['meta']):
         raise CheckpointError(
             f'{resume} cannot be resumed: it lacks meta {" and ".join(sorted(missing))}. Start from it with --init.'
         )
-    _refuse_bare_bases(cfg, resume, refocused)
-    if is_refocused_config(cfg) and not refocused:
+    if is_refocused_config(cfg) and not is_refocused_state(checkpoint['state_dict']):
         raise CheckpointError(
             f'{resume} is plain and the config is refocused: a plain run cannot be resumed as a refocused one. '
             'Start from the checkpoint with --init: its kernels become the bases.'

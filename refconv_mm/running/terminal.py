@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from datetime import timedelta
-from numbers import Real
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -21,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..console import log_console
-from ..hooks.refconv_hook import ANGLE
+from .metrics import shown_values
 
-# The lines of this package that are shown. A validation is a row of ProgressHook.
-SHOWN, HIDDEN = ('refconv_mm', 'RefConvHook: '), 'RefConvHook: validates'
+# The lines of this package that are shown.
+SHOWN = ('refconv_mm', 'RefConvHook: ')
 # Warnings about the inside of the libraries, about which their users cannot do anything.
 INSIDE = ('deprecated', 'The prefix is not set in metric', 'Failed to search registry')
 WARM_UP = 10  # steps, which are slower than the others
@@ -44,7 +43,7 @@ class TerminalHandler(logging.Handler):
         text, is_warning = record.getMessage(), record.levelno >= logging.WARNING
         if is_warning and not any(part in text for part in INSIDE):
             self.console.print(f'{record.levelname.lower()}: {text}', style='yellow', markup=False, highlight=False)
-        elif not is_warning and text.startswith(SHOWN) and not text.startswith(HIDDEN):
+        elif not is_warning and text.startswith(SHOWN):
             self.console.print(text, markup=False, highlight=False)
 
 
@@ -88,20 +87,21 @@ class QuietRunner(Runner):
 
 
 class ProgressHook(Hook):
-    """Shows steps, loss and time left of a training, and a row for each validation.
+    """Shows steps, loss and time left of a training, and a line for each validation.
 
     Where no terminal draws a bar, it prints lines: after the first step, then at growing intervals, and after the last.
+    The first `WARM_UP` steps are slower than the others, so they count only until there are more.
     """
 
     def __init__(self, console: Console, label: str = 'train') -> None:
-        self.console, self.label, self.head = console, label, ''
+        self.console, self.label = console, label
         self.progress = Progress(
             TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
             TextColumn('loss {task.fields[loss]:.3f}'), TextColumn('left'), TimeRemainingColumn(), console=console,
         )  # fmt: skip
 
     def before_train(self, runner: Runner) -> None:
-        self.first, self.wait, self.next_line = runner.iter, 10.0, 0.0
+        self.first, self.wait, self.next_line = runner.iter + 1, 10.0, 0.0
         self.bar = self.progress.add_task(
             self.label, start=False, total=runner.max_iters, completed=runner.iter, loss=float('nan')
         )
@@ -109,31 +109,27 @@ class ProgressHook(Hook):
             self.progress.start()
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        step, scalars = runner.iter + 1, runner.message_hub.log_scalars
+        step, now, scalars = runner.iter + 1, time.monotonic(), runner.message_hub.log_scalars
         loss = scalars['train/loss'].current() if 'train/loss' in scalars else float('nan')
         self.progress.update(self.bar, completed=step, loss=loss)
-        if step == self.first + WARM_UP:
-            self.progress.reset(self.bar, completed=step, loss=loss)  # the time left is told by the steps from here
-        is_due = time.monotonic() > self.next_line or step == runner.max_iters
+        if step in (self.first, self.first + WARM_UP):
+            self.begin, self.begin_step = now, step
+            self.progress.reset(self.bar, completed=step, loss=loss)
+        is_due = now > self.next_line or step == runner.max_iters
         if is_due and not self.console.is_terminal and is_main_process():
-            left = self.progress.tasks[self.bar].time_remaining
-            said = f', {timedelta(seconds=round(left))} left' if left else ''
-            self.console.print(
-                f'{self.label}: step {step} of {runner.max_iters}, loss {loss:.3f}{said}', highlight=False
-            )
-            self.next_line, self.wait = time.monotonic() + self.wait, min(2 * self.wait, LONGEST_WAIT)
+            done, left = step - self.begin_step, ''
+            if done and step < runner.max_iters:
+                seconds = (now - self.begin) / done * (runner.max_iters - step)
+                left = f', {timedelta(seconds=round(seconds))} left'
+                left += ' by the first steps' if step < self.first + WARM_UP else ''
+            text = f'{self.label}: step {step} of {runner.max_iters}, loss {loss:.3f}{left}'
+            self.console.print(text, highlight=False)
+            self.next_line, self.wait = now + self.wait, min(2 * self.wait, LONGEST_WAIT)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        scalars, shown = (
-            runner.message_hub.log_scalars,
-            {name.rpartition('/')[2]: v for name, v in (metrics or {}).items()},
-        )
-        angle = {'kernel angle, degrees': scalars[ANGLE].current()} if ANGLE in scalars else {}
-        head, line = row_of({'step': runner.iter, **angle, **shown}, self.console.width)
-        for text, style in ((head, 'bold'), (line, None)):
-            if is_main_process() and text != self.head:
-                self.console.print(text, style=style, markup=False, highlight=False)
-        self.head = head
+        if is_main_process():
+            values = ', '.join(shown_values(metrics or {}))
+            self.console.print(f'validation at step {runner.iter}: {values}', markup=False, highlight=False)
 
     def after_train(self, runner: Runner) -> None:
         self.stop()
@@ -142,15 +138,3 @@ class ProgressHook(Hook):
         """Ends the bar, also after an error."""
         if self.progress.live.is_started:
             self.progress.stop()
-
-
-def row_of(cells: dict[str, Any], width: int) -> tuple[str, str]:
-    """Head and line of a table with the first numbers that fit into a width; `...` stands for the others."""
-    head = line = ''
-    for name, value in cells.items():
-        if isinstance(value, Real):
-            size = max(len(name), 7) + 2
-            if len(head) + size + 5 > width:
-                return head + '  ...', line + '  ...'
-            head, line = head + f'{name:>{size}}', line + f'{value:>{size}.4g}'
-    return head, line

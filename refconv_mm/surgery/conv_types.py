@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from ..layers import RefConv2d, RefConvOptions
+from ..layers.refconv2d import REFCONV_FOR
 
-Layer = TypeVar('Layer', bound=type[RefConv2d])
-
-_REFCONV_FOR: dict[type, type[RefConv2d]] = {nn.Conv2d: RefConv2d}
 # The plain types that stand for ours in fused models; None is mmcv's default, nn.Conv2d.
-PLAIN_NAMES = {
-    'RefConv': None,
-    'RefConv2d': None,
-    'RefConvAdaptivePadding': 'Conv2dAdaptivePadding',
-    'RefConv2dAdaptivePadding': 'Conv2dAdaptivePadding',
-}
+PLAIN_NAMES = {'RefConv': None, 'RefConvAdaptivePadding': 'Conv2dAdaptivePadding'}
 _OPTIONS = {field.name for field in fields(RefConvOptions)}
-
-
-def replaces(plain_type: type[nn.Conv2d]) -> Callable[[Layer], Layer]:
-    """Registers a RefConv layer, as a class decorator, for the convolutions that are exactly of a plain class."""
-
-    def register(layer: Layer) -> Layer:
-        layer.plain_type = plain_type
-        _REFCONV_FOR[plain_type] = layer
-        return layer
-
-    return register
 
 
 def refconv_for(conv: nn.Module) -> type[RefConv2d] | None:
     """Returns the RefConv layer for a convolution of exactly this class; None for a class that RefConv leaves alone."""
-    if type(conv) not in _REFCONV_FOR and type(conv).__module__.startswith('timm.layers.'):
-        from . import timm_layers  # noqa: F401  registers them; imported for models that have them
-    return _REFCONV_FOR.get(type(conv))
+    if type(conv) not in REFCONV_FOR and type(conv).__module__.startswith('timm.layers.'):
+        from . import timm_layers  # noqa: F401  defines them; imported for models that have them
+    return REFCONV_FOR.get(type(conv))
 
 
 def plain_conv_cfg(node: Any) -> Any:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ..layers import RefConv2d, RefConvOptions
-from ..layers.checkpoint_keys import TRAINED
-from ..layers.in_place import fuse_layer, initial_values, refocus_layer
+from ..layers.refconv2d import fuse_layer, refocus_layer
+from ..layers.transformation import initial_values
 from .conv_types import plain_conv_cfg, refconv_for
 from .report import Report, Row, trainable
 from .selection import named_refconvs, note_on, select
@@ -53,24 +53,14 @@ def refocus(
     """
     checked = RefConvOptions.of(options)
     chosen, skipped = select(model, include, exclude, checked)
-    report = Report('refocus', skipped=skipped, params_before=trainable(model))
-    report.params_after = report.params_before
+    before = trainable(model)
+    report = Report('refocus', [Row.of(name, conv) for name, conv in chosen.items()], skipped, before, before)
     with torch.random.fork_rng(devices=[], enabled=dry_run):
         # All values are computed before the first layer changes, so an error leaves the model unchanged.
         values = {name: initial_values(conv.weight, conv.groups, checked) for name, conv in chosen.items()}
     for name, conv in chosen.items():
-        trained = TRAINED[values[name][1].ndim == 0, checked.identity]
-        before = trainable(conv)
-        after = before + (values[name][0].numel() - conv.weight.numel()) * conv.weight.requires_grad
-        report.rows.append(Row.of(name, conv, trained, before, after))
-        report.params_after += after - before
-    if all(conv.stride == conv.kernel_size for conv in chosen.values()):
-        report.note = (
-            'only patch embeddings (stride = kernel) are refocused; a vision transformer has no other spatial kernels, '
-            'and RefConv changes no linear layer'
-        )
-    if not dry_run:
-        for name, conv in chosen.items():
+        report.params_after += (values[name][0].numel() - conv.weight.numel()) * conv.weight.requires_grad
+        if not dry_run:
             refocus_layer(conv, refconv_for(conv), checked, values[name])  # type: ignore[arg-type]
     return report
 
@@ -95,21 +85,16 @@ def fuse(model: nn.Module, *, dry_run: bool = False) -> Report:
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     if isinstance(model, RefConv2d):
         raise ValueError('the model is itself a RefConv layer: use its to_conv2d()')
-    layers = named_refconvs(model)
+    layers, before = named_refconvs(model), trainable(model)
     if not layers:
         raise ValueError('the model has no RefConv layer to fuse; was it fused before, or built without RefConv?')
-    report = Report('fuse', note=note_on(model), params_before=trainable(model))
-    report.params_after = report.params_before
-    for name, layer in layers:
-        before = trainable(layer)
-        after = before + (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
-        report.rows.append(Row.of(name, layer, layer.trained_name, before, after))
-        report.params_after += after - before
-    if not dry_run:
-        for _, layer in layers:
+    report = Report('fuse', [Row.of(*each) for each in layers], {}, before, before, note_on(model))
+    for _, layer in layers:
+        report.params_after += (layer.basis.numel() - layer.trained.numel()) * layer.trained.requires_grad
+        if not dry_run:
             fuse_layer(layer)
-        for module in model.modules():
-            for name, value in vars(module).items():
-                if not name.startswith('_'):
-                    vars(module)[name] = plain_conv_cfg(value)
+    for module in model.modules() if not dry_run else ():
+        for name, value in vars(module).items():
+            if not name.startswith('_'):
+                vars(module)[name] = plain_conv_cfg(value)
     return report

@@ -8,29 +8,25 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from ..console import label_names
 from .selection import count_reasons, kind_of
 
 
 @dataclass
 class Row:
-    """One layer; `before` and `after` count its trainable parameters, `trained` names the one that is refocused."""
+    """One layer."""
 
     name: str
     kernel: str
     kind: str
-    trained: str
-    before: int
-    after: int
     note: str = ''
 
     @classmethod
-    def of(cls, name: str, conv: nn.Conv2d, trained: str, before: int, after: int) -> Row:
+    def of(cls, name: str, conv: nn.Conv2d) -> Row:
         """Makes the row of a layer."""
         kernel = f'{"x".join(map(str, conv.kernel_size))} {conv.in_channels}->{conv.out_channels}'
-        note = '' if any(p.requires_grad for p in conv.parameters()) else 'frozen'
-        return cls(name, kernel, kind_of(conv), trained, before, after, note)
+        return cls(name, kernel, kind_of(conv), '' if trainable(conv) else 'frozen')
 
 
 @dataclass
@@ -57,26 +53,17 @@ class Report:
         """Names of the matched layers."""
         return [row.name for row in self.rows]
 
-    def table(self, width: int = 120) -> Table:
-        """Makes a rich table; names of layers lose their middle where it would be wider than `width`."""
+    def table(self) -> Table:
+        """Makes a rich table; where it is narrow, long names go on in the next line."""
         table = Table(title=f'{self.action}: {len(self.rows)} layers', title_justify='left', box=SIMPLE_HEAD)
-        cells = [
-            (row.kernel, row.kind, row.trained, f'{row.before:,}', f'{row.after:,}', row.note) for row in self.rows
-        ]
-        others = sum(max(9, *map(len, column)) + 2 for column in zip(*cells, strict=True)) if cells else 0
-        for name in ('layer', 'kernel', 'kind', 'trains'):
+        table.add_column('layer', overflow='fold')
+        for name in ('kernel', 'kind', ''):
             table.add_column(name, no_wrap=True)
-        table.add_column('trainable before', justify='right')
-        table.add_column('after', justify='right')
-        table.add_column('')
-        names, room = self.matched, max(12, width - 2 - others)
-        names = names if max(map(len, names), default=0) <= room else label_names(names, room)
-        for name, rest in zip(names, cells, strict=True):
-            table.add_row(name, *rest)
-        table.add_section()
-        table.add_row('whole model', '', '', '', f'{self.params_before:,}', f'{self.params_after:,}')
+        for row in self.rows:
+            table.add_row(row.name, row.kernel, row.kind, row.note)
+        numbers = f'trainable parameters of the model: {self.params_before:,} before, {self.params_after:,} after'
         left = f'left alone: {count_reasons(self.skipped)}' if self.skipped else ''
-        table.caption = '; '.join(filter(None, [left, self.note]))
+        table.caption = '; '.join(filter(None, [numbers, left, self.note]))
         return table
 
     def __str__(self) -> str:
@@ -87,5 +74,5 @@ class Report:
 
 
 def trainable(module: nn.Module) -> int:
-    """Counts the trainable numbers of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Counts the trainable numbers of a module; those of lazy layers are not known before they run."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad and not is_lazy(p))

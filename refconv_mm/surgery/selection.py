@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -19,28 +19,25 @@ def as_patterns(argument: str, value: str | Sequence[str]) -> list[str]:
     Raises:
         TypeError: the value is something else; the message names the argument.
     """
-    patterns = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
-    if not all(isinstance(pattern, str) for pattern in patterns):
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(f'{argument} must be a glob such as "backbone.*" or a list of them, got {value!r}')
-    return patterns
+    return list(patterns)
 
 
 def named_convs(model: nn.Module) -> dict[str, tuple[nn.Module, list[str]]]:
     """All convolutions by their first name, each with all its names; a shared one has several.
 
-    Also those that RefConv does not replace: 1-d, 3-d, transposed and deformable ones.
+    Also those that RefConv does not replace: 1-d, 3-d, transposed ones, and whatever has a kernel and 'Conv' in its
+    name, such as mmcv's deformable ones.
     """
     found: dict[int, tuple[nn.Module, list[str]]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if is_conv(module):
+        kernel = module._parameters.get('weight')
+        named = 'Conv' in type(module).__name__ and kernel is not None and kernel.ndim > 2
+        if named or isinstance(module, _ConvNd):
             found.setdefault(id(module), (module, []))[1].append(name)
     return {names[0]: (conv, names) for conv, names in found.values()}
-
-
-def is_conv(module: nn.Module) -> bool:
-    """Whether a module is a convolution of torch, or has a kernel and 'Conv' in its name (mmcv's deformable ones)."""
-    weight = module._parameters.get('weight')
-    return isinstance(module, _ConvNd) or ('Conv' in type(module).__name__ and weight is not None and weight.ndim > 2)
 
 
 def named_refconvs(model: nn.Module) -> list[tuple[str, RefConv2d]]:
@@ -61,7 +58,6 @@ def why_not(conv: nn.Module, options: RefConvOptions) -> str | None:
         return 'refocused already'
     if refconv_for(conv) is None:
         return f'{type(conv).__name__} ({type(conv).__module__}): RefConv does not replace this type'
-    assert isinstance(conv, nn.Conv2d)
     if 'weight' not in conv._parameters:
         return 'its kernel is computed (weight norm or the like)'
     if conv.kernel_size == (1, 1):
@@ -106,17 +102,18 @@ def select(
             if not any(_matches(names, [pattern]) for _, names in convs.values()):
                 some = ', '.join(list(convs)[:5]) or 'none at all'
                 raise ValueError(f'{argument} pattern {pattern!r} matches no convolution; the model has: {some}')
-    tied = _tied(convs)
+    uses = Counter(id(p) for conv, _ in convs.values() for p in conv.parameters(recurse=False))
     chosen, skipped = {}, {}
     for name, (conv, names) in convs.items():
         if not _matches(names, includes):
             skipped[name] = 'not included'
         elif _matches(names, excludes):
             skipped[name] = 'excluded'
-        elif reason := why_not(conv, options) or tied.get(name):
+        elif reason := why_not(conv, options):
             skipped[name] = reason
+        elif any(uses[id(p)] > 1 for p in conv.parameters(recurse=False)):
+            skipped[name] = 'shares a parameter with another layer, from which refocusing would separate it'
         else:
-            assert isinstance(conv, nn.Conv2d)
             chosen[name] = conv
     if not chosen:
         raise ValueError(
@@ -128,19 +125,6 @@ def select(
 
 def _matches(names: list[str], patterns: list[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _tied(convs: dict[str, tuple[nn.Module, list[str]]]) -> dict[str, str]:
-    """Layers that share a kernel or a bias with another layer; refocusing would separate them."""
-    first: dict[int, str] = {}
-    tied = {}
-    for name, (conv, _) in convs.items():
-        for kind, parameter in conv._parameters.items():
-            other = first.setdefault(id(parameter), name)
-            if parameter is not None and other != name:
-                tied[name] = f'shares its {kind} with {other}'
-                tied[other] = f'shares its {kind} with {name}'
-    return tied
 
 
 def hint_on_dense(skipped: dict[str, str]) -> str:

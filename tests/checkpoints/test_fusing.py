@@ -5,7 +5,6 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
-import mmcv.cnn
 import pytest
 import torch
 from mmengine.config import Config
@@ -208,32 +207,6 @@ def test_fusing_what_must_not_be_fused_is_a_clear_error(seg_run, fused, city, vo
     wider.model.decode_head.channels = 72
     with pytest.raises(CheckpointError, match='size mismatch'):
         fuse_checkpoint(wider, refocused)
-
-
-def test_fold_bn_folds_after_fusing(seg_run, fused):
-    folded = fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
-    state = folded.checkpoint['state_dict']
-    assert folded.checkpoint['meta']['refconv']['folded_bn'] is True
-    assert not any('running_mean' in key for key in state if key.startswith('backbone'))
-    model = mmcv.cnn.fuse_conv_bn(build_model(folded.cfg))
-    model.load_state_dict(state, strict=True)
-    plain = build_model(fused.cfg)
-    plain.load_state_dict(fused.checkpoint['state_dict'])
-    x = example_input(seg_run['cfg'])
-    with torch.no_grad():
-        torch.testing.assert_close(model(x, mode='tensor'), plain(x, mode='tensor'), rtol=1e-3, atol=1e-3)
-
-
-def test_folding_in_a_wrong_order_is_refused(seg_run, monkeypatch):
-    def wrong(model):
-        mmcv_fold(model)
-        model.backbone.conv1.conv.bias.data += 1
-        return model
-
-    mmcv_fold = mmcv.cnn.fuse_conv_bn
-    monkeypatch.setattr(C.mmcv.cnn, 'fuse_conv_bn', wrong)
-    with pytest.raises(FuseError, match='end to end'):
-        fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
 
 
 @pytest.mark.parametrize('backbone', [

@@ -34,7 +34,7 @@ def test_equal_models_agree_layer_by_layer_and_end_to_end():
     assert comparison.worst[1] < 1e-6
     assert comparison.model < 1e-6
     comparison.check()
-    assert 'agree' in str(comparison)
+    assert 'those of the 2 layers by at most' in str(comparison)
 
 
 @pytest.mark.parametrize('name', ['used', 'unused'])

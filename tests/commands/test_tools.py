@@ -47,40 +47,21 @@ def test_train_fuse_test_a_detector(voc, tmp_path):
     said = trained.stdout + trained.stderr
     words = ' '.join(said.split())
     assert 'its kernels become the bases' in words
-    assert 'fills 52 of 52 kernels of the backbone' in words
+    assert 'backbone: 156 of 156 parameters from' in words
     assert 'RefConvHook: 17 RefConv layers' in words
     assert len(said.splitlines()) < 25, said  # the log file has the rest: config, environment, every parameter
-    assert re.search(r'step +kernel angle, degrees +mAP +AP50', said)
+    assert re.search(r'validation at step 1: mAP@\.50 [\d.]+, mAP@\.50', said)
     log = next(work_dir.glob('*/*.log')).read_text()
-    assert 'RefConv: 17 layers' in log
     assert len(log.splitlines()) > 500
     assert 'aeroplane' not in log
-    assert re.search(r'Iter\(val\).*angle: [0.]*[1-9]', log)
     assert (work_dir / 'curves.png').is_file()
     run('tools/fuse.py', config, work_dir / 'iter_2.pth')
     out = work_dir / 'iter_2_fused'
     by_hook, by_tool = (read_checkpoint(d / 'fused.pth')['state_dict'] for d in (work_dir, out))
     assert all(torch.equal(by_hook[key], by_tool[key]) for key in by_tool)
     tested = run('tools/test.py', out / 'fused.py', out / 'fused.pth', '--work-dir', tmp_path, '--out', out / 'm.json')
-    assert 'a fused checkpoint, as it is' in ' '.join(tested.stdout.split())
+    assert f'a checkpoint that was fused from {work_dir}' in ' '.join(tested.stdout.split())
     assert 'pascal_voc/mAP' in json.loads((out / 'm.json').read_text())
-
-
-def test_the_tools_explain_what_they_refuse(seg_run, tool, tmp_path):
-    config = tmp_path / 'seg.py'
-    seg_run['cfg'].dump(config)
-    for command, message in (
-        (('fuse', config, seg_run['start']), 'is plain'),
-        (('fuse', config, tmp_path / 'no.pth'), 'no checkpoint at'),
-        (('fuse', tmp_path / 'no.py', seg_run['last']), 'no.py'),
-        (('fuse', config, seg_run['last'], '--ema'), 'no averaged weights'),
-        (('test', config, tmp_path / 'no.pth'), 'no checkpoint at'),
-        (('train', config, '--init', tmp_path / 'no.pth'), 'no checkpoint at'),
-        (('train', config, '--auto-scale-lr'), 'base_batch_size'),
-    ):
-        code, said = tool(*command)
-        assert code == 2, command
-        assert message in said, said
 
 
 def test_fuse_writes_beside_the_checkpoint_and_overwrites_only_when_forced(seg_run, tool, tmp_path):
@@ -88,7 +69,7 @@ def test_fuse_writes_beside_the_checkpoint_and_overwrites_only_when_forced(seg_r
     seg_run['cfg'].dump(config)
     code, said = tool('fuse', config, seg_run['last'], '--out-dir', tmp_path / 'out')
     assert code == 0
-    assert 'trained weights; 17 layers agree to' in said
+    assert 'trained weights; the outputs of the fused and the refocused model differ by' in said
     assert {p.name for p in (tmp_path / 'out').iterdir()} == {'fused.pth', 'fused.py'}
     code, said = tool('fuse', config, seg_run['last'], '--out-dir', tmp_path / 'out')
     assert code == 2

@@ -37,8 +37,8 @@ def data(n=128):
     return [dict(inputs=torch.randn(3, 8, 8), data_samples=Sample(f'photos/{i}.jpg')) for i in range(n)]
 
 
-def train(tmp_path, spoil, lr=0.01, iters=8, hook=FiniteHook):
-    """Trains the net with FiniteHook; returns the runner and the weights before each step."""
+def train(tmp_path, spoil, lr=0.01, iters=8):
+    """Trains the net with FiniteHook."""
     torch.manual_seed(0)
     model = Net(spoil)
     refocus(model, kinds='dense')
@@ -51,11 +51,10 @@ def train(tmp_path, spoil, lr=0.01, iters=8, hook=FiniteHook):
         ),
         optim_wrapper=OptimWrapper(optimizer=optimizer),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=2)),
-        custom_hooks=[hook()], log_level='WARNING', experiment_name=f'finite_{tmp_path.name}',
+        custom_hooks=[FiniteHook()], log_level='WARNING', experiment_name=f'finite_{tmp_path.name}',
     )  # fmt: skip
     runner.model.data_preprocessor = Stack()
     runner.train()
-    return runner
 
 
 class Stack(nn.Module):
@@ -85,28 +84,20 @@ def nan_gradient(model, losses):
     losses['loss_cls'] = losses['loss_cls'] + (model.conv.trained.sum() * 0).sqrt() * 0
 
 
-class OfAccelerators(FiniteHook):
-    """The check after the step alone, as where the loss is not on the host before."""
-
-    def _after_forward(self, *_):
-        pass
-
-
 def last_state(tmp_path):
     (path,) = tmp_path.glob('iter_2.pth')
     return torch.load(path, weights_only=False)['state_dict']
 
 
-@pytest.mark.parametrize('hook', [FiniteHook, OfAccelerators])
 @pytest.mark.parametrize(('act', 'message'), [
     (nan_loss, 'step 3: loss nan, loss_cls [0-9.]+, loss_bbox nan; '),
     (inf_loss, 'step 3: loss inf, loss_cls inf, loss_bbox [0-9.]+; '),
 ], ids=['nan', 'inf'])  # fmt: skip
-def test_it_stops_in_the_step_and_names_losses_rate_and_images(act, message, hook, tmp_path):
+def test_it_stops_in_the_step_and_names_losses_rate_and_images(act, message, tmp_path):
     with pytest.raises(DivergedError, match=message) as error:
-        train(tmp_path, at(3, act), hook=hook)
+        train(tmp_path, at(3, act))
     assert 'learning rate 0.01; images photos/4.jpg, photos/5.jpg' in str(error.value)
-    assert ('the weights are finite' in str(error.value)) == (hook is FiniteHook)  # before the step, or after it
+    assert 'conv.refocus_map, conv.bias, bn.weight, ... not finite' in str(error.value)
     assert f'The last checkpoint, {tmp_path}/iter_2.pth, is from before' in str(error.value)
     assert {path.name for path in tmp_path.glob('*.pth')} == {'iter_1.pth', 'iter_2.pth'}
     assert all(value.isfinite().all() for value in last_state(tmp_path).values())
@@ -119,28 +110,6 @@ def test_a_broken_gradient_writes_no_checkpoint(tmp_path):
     assert all(value.isfinite().all() for value in last_state(tmp_path).values())
 
 
-def test_the_step_after_a_broken_gradient_names_the_weights(tmp_path):
-    class NoGuard(FiniteHook):
-        def before_save_checkpoint(self, runner, checkpoint):
-            pass
-
-    with pytest.raises(DivergedError, match=r'step 4: loss nan, .*; conv\.refocus_map not finite'):
-        train(tmp_path, at(3, nan_gradient), hook=NoGuard)
-
-
 def test_a_learning_rate_far_too_large(tmp_path):
     with pytest.raises(DivergedError, match=r'step \d+: .*learning rate 1e\+06'):
         train(tmp_path, lambda model, losses: None, lr=1e6, iters=40)
-
-
-def test_a_rise_of_the_loss_is_said_once(tmp_path):
-    def spoil(model, losses):
-        if model.step > 6:
-            losses['loss_cls'] = losses['loss_cls'] * 1000
-
-    runner = train(tmp_path, spoil)
-    log = next(tmp_path.glob('*/*.log')).read_text()
-    assert log.count('times that of the first step') == 1
-    assert 'step 7: the loss is' in log
-    assert runner.iter == 8
-    assert not runner.model._forward_hooks  # the hook is gone

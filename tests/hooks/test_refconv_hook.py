@@ -1,5 +1,6 @@
 """RefConvHook in runs of mmengine's Runner: its checks, the weights that it evaluates, the files that it writes."""
 
+import copy
 import re
 import shutil
 from types import SimpleNamespace
@@ -7,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import MODELS
 from torch import nn
@@ -17,11 +17,10 @@ from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.checkpoints.states import is_refocused_state
 from refconv_mm.files.errors import CheckpointError, DivergedError
 from refconv_mm.hooks import FiniteHook, StartHook
-from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, keep_earlier, training_report
-from refconv_mm.layers.transformation import refocused_kernel
+from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, keep_earlier
 from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.running.runner import build_runner
-from refconv_mm.running.settings import set_init, set_resume
+from refconv_mm.running.settings import set_init
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import detector, random_checkpoint, segmenter
 
@@ -39,24 +38,16 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
 # -- guards ------------------------------------------------------------------------------------------------
 
 
-def test_a_basis_that_was_never_loaded_stops_the_run_before_the_first_step(city, tmp_path):
-    runner = build_runner(segmenter(city, tmp_path, custom_hooks=[]))
-    with pytest.raises(
-        ValueError, match=r'backbone\.layer1\.0\.conv\.0\.conv: the basis was never loaded.*--init'
-    ) as error:
-        runner.train()
-    assert str(error.value).count('never loaded') == 17  # every layer concerned
-    assert runner.iter == 0
-
-
 def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     """Loading is not strict by default: the layer would train on a random basis without a message."""
     cfg = ready(segmenter(city, tmp_path), tmp_path)
     checkpoint = torch.load(tmp_path / 'start.pth')
     del checkpoint['state_dict']['backbone.layer3.0.conv.1.conv.weight']
     torch.save(checkpoint, tmp_path / 'start.pth')
-    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: the basis was never loaded') as error:
-        build_runner(cfg).train()
+    runner = build_runner(cfg)
+    with pytest.raises(ValueError, match=r'layer3\.0\.conv\.1\.conv: the basis was never loaded.*--init') as error:
+        runner.train()
+    assert runner.iter == 0
     assert str(error.value).count('never loaded') == 1
 
 
@@ -102,6 +93,14 @@ def test_a_checkpoint_with_updates_that_no_layer_takes_is_refused(name):
     RefConvHook().after_load_checkpoint(runner, dict(state_dict={'1.refocus': torch.zeros(4, 1, 3, 3)}))
 
 
+def test_a_plain_run_refuses_a_refocused_checkpoint(seg_run, city, tmp_path):
+    changes = dict(load_from=str(seg_run['last']), custom_hooks=[dict(type='RefConvStartHook')])
+    with pytest.raises(
+        CheckpointError, match=r'refocuses layers that are plain in this model.*refconv fuse CONFIG CKPT'
+    ):
+        build_runner(segmenter(city, tmp_path, '_control', **changes)).train()
+
+
 def test_a_frozen_update_that_leaves_the_kernel_is_fine():
     layer = RefConv2d.from_conv2d(nn.Conv2d(4, 4, 3, groups=4))
     layer.refocus.requires_grad_(False)
@@ -120,6 +119,37 @@ def test_a_map_that_the_optimizer_does_not_know_is_noticed():
     known = {id(p) for group in optimizer.param_groups for p in group['params']}
     (problem,) = check_layer('0', model[0], known)
     assert 'the optimizer does not have the parameter refocus' in problem
+
+
+def test_a_checkpoint_of_another_net_is_refused(city, tmp_path):
+    """The MobileNetV2 of mmdet and of mmpretrain have different names; each fills only the stem of the other."""
+    changes = dict(load_from=str(tmp_path / 'start.pth'), custom_hooks=[dict(type='RefConvStartHook')])
+    cfg = segmenter(city, tmp_path, '_control', iters=1, **changes)
+    state = torch.load(random_checkpoint(cfg, tmp_path / 'start.pth'))['state_dict']
+    other = {key.replace('backbone.layer', 'backbone.block'): value for key, value in state.items()}
+    torch.save(dict(state_dict=other), tmp_path / 'start.pth')
+    match = (
+        r'start\.pth fills [36] of 153 parameters of the backbone.* has backbone\.block.*; the model backbone\.layer'
+    )
+    with pytest.raises(CheckpointError, match=match):
+        build_runner(copy.deepcopy(cfg)).train()
+    half = {key: state[key] for key in list(state)[: len(state) // 2] if key.startswith('backbone')}
+    torch.save(dict(state_dict=other | half), tmp_path / 'start.pth')
+    build_runner(cfg).train()
+
+
+def test_a_resumed_run_warns_of_the_schedule_that_it_keeps(seg_run, tmp_path):
+    """mmengine restores the schedulers of the checkpoint, so a longer training ends at the finished one's rate."""
+    cfg = copy.deepcopy(seg_run['cfg'])
+    cfg.work_dir, cfg.train_cfg.max_iters = str(tmp_path), 4
+    for end, warned in ((cfg.param_scheduler[0].end, False), (4, True)):
+        cfg.param_scheduler[0].end, cfg.resume, cfg.load_from = end, True, str(seg_run['last'])
+        cfg.experiment_name = cfg.visualizer.name = f'resumed {end}'
+        build_runner(cfg).train()
+        *_, log = sorted(tmp_path.glob('*/*.log'))
+        assert (
+            'resumes the schedule of the checkpoint, not that of the config: end 45 in place of 4' in log.read_text()
+        ) == warned
 
 
 def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
@@ -144,18 +174,6 @@ def test_layers_that_are_all_of_other_kinds_are_an_error_with_reasons(city, tmp_
         build_runner(cfg).train()
 
 
-def test_the_table_says_what_is_refocused():
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3))
-    refocus(model, kinds=('depthwise', 'dense'))
-    model[1].refocus_map.requires_grad_(False)
-    report = training_report(model)
-    text = str(report)
-    assert 'refocus_map' in text
-    assert 'basis: model, frozen' in text
-    assert report.params_after == sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert report.params_before == report.params_after  # it costs what the plain layer does
-
-
 # -- runs --------------------------------------------------------------------------------------------------
 
 
@@ -167,8 +185,6 @@ def test_a_run_ends_with_verified_fused_files(seg_run):
     assert fused['meta']['refconv']['weights'] == 'trained'
     assert fused['meta']['iter'] == 2
     assert fused['meta']['dataset_meta']['classes'][0] == 'road'
-    marked = read_checkpoint(seg_run['last'])['meta']['refconv']
-    assert marked['fused'] is False
 
 
 def test_files_of_an_earlier_run_are_kept(tmp_path):
@@ -201,85 +217,11 @@ def test_averaged_weights_are_tested_and_fused(city, tmp_path):
         assert any(kernels) is same
 
 
-@pytest.mark.parametrize('ema', [
-    dict(type='EMAHook'),
-    dict(type='EMAHook', priority='VERY_LOW'),
-    dict(type='mmpretrain.EMAHook', evaluate_on_ema=True, evaluate_on_origin=True),
-], ids=str)  # fmt: skip
-def test_what_is_evaluated_is_what_the_model_holds_whenever_ema_swaps(city, tmp_path, monkeypatch, ema):
-    changes = {'train_cfg.val_interval': 2, 'default_hooks.refconv.fuse_after_train': False}
-    cfg = ready(segmenter(city, tmp_path, custom_hooks=[dict(ema, momentum=0.4)], **changes), tmp_path)
-    cfg.optim_wrapper.optimizer.lr = 0.2
-    wrong, seen = [], set()
-    original = RefConv2d.forward
-
-    def spy(self, x):
-        if not self.training:
-            kernel = refocused_kernel(self.basis.double(), self.trained.detach().double(), self.root.double())
-            seen.add(kernel.sum().item())
-            if not torch.allclose(self.weight.double(), kernel, rtol=1e-6, atol=1e-7):
-                wrong.append(self)
-        return original(self, x)
-
-    monkeypatch.setattr(RefConv2d, 'forward', spy)
-    build_runner(cfg).train()
-    assert not wrong
-    both = ema.get('evaluate_on_ema') and ema.get('evaluate_on_origin')
-    assert len(seen) == 17 * (2 if both else 1)  # one kernel a layer, or one of each kind of weights
-
-
-def test_the_log_says_which_weights_are_evaluated():
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
-    refocus(model)
-    said = []
-    hooks = [Hooked := type('EMA', (EMAHook,), dict(ema_model=None))()]
-    logger, hub = SimpleNamespace(info=said.append), SimpleNamespace(update_scalar=lambda *_: None)
-    runner = SimpleNamespace(model=model, hooks=hooks, iter=1, logger=logger, message_hub=hub)
-    RefConvHook().before_test_epoch(runner)
-    Hooked.evaluate_on_ema = False
-    RefConvHook().before_val_epoch(runner)
-    runner.hooks = []
-    RefConvHook().before_val_epoch(runner)
-    assert [line.rpartition(', ')[2] for line in said] == [
-        'averaged (EMA) weights',
-        'trained weights',
-        'trained weights',
-    ]
-
-
 def test_an_untrained_random_initialization_is_not_tested(city, tmp_path):
     """A plain or fused checkpoint under a refocused config would be tested with kernels that it does not have."""
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.init': 'kaiming'}), tmp_path)
     with pytest.raises(ValueError, match=r'17 layers have an untrained random initialization.*fused\.py'):
         build_runner(cfg).test()
-
-
-def test_resume_goes_on_with_maps_and_bases(city, tmp_path):
-    cfg = ready(segmenter(city, tmp_path, iters=2), tmp_path)
-    first = build_runner(cfg)
-    first.train()
-    again = segmenter(city, tmp_path, iters=3)
-    message = set_resume(again, 'auto', str(tmp_path / 'start.pth'))
-    assert 'iter_2.pth' in message
-    runner = build_runner(again)
-    seen = {}
-    runner.register_hook(_Remember(seen))
-    runner.train()
-    assert runner.iter == 3
-    for name, value in maps(first.model).items():
-        assert torch.equal(seen[name], value)
-        assert value.any()
-
-
-class _Remember(RefConvHook):
-    priority = 'VERY_LOW'
-
-    def __init__(self, seen):
-        super().__init__(fuse_after_train=False)
-        self.seen = seen
-
-    def before_train(self, runner):
-        self.seen.update(maps(runner.model))
 
 
 @pytest.mark.parametrize('changes', [

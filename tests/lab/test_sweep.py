@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from refconv_mm.console import table
+from lab.tables import table
 
 from .sweep_models import LIBRARIES, OPENMMLAB, check_model, families
 

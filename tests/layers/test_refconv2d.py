@@ -169,11 +169,11 @@ def test_random_initialization_has_the_distribution_of_the_released_layer(groups
     (dict(map_k=2), ValueError, 'odd'),
     (dict(map_k=1.5), ValueError, 'map_k'),
     (dict(map_k=True), ValueError, 'map_k'),
-    (dict(init='ones'), ValueError, 'init'),
-    (dict(identity=False), ValueError, 'erase'),
-    (dict(init='dirac'), ValueError, 'double'),
+    (dict(init='ones'), ValueError, r"got \('ones', True\)"),
+    (dict(identity=False), ValueError, r"must be a pair of .*got \('zero', False\)"),
+    (dict(init='dirac'), ValueError, r"got \('dirac', True\)"),
     (dict(gian=1.0), TypeError, "no option 'gian'; the options are map_k, gain, kinds"),
-    (dict(form='update'), TypeError, 'form went in version 0.3'),
+    (dict(form='update'), TypeError, r"no option 'form'; the options are .* \(since 0\.3\)"),
     (dict(gain=0), ValueError, 'gain'),
     (dict(gain=math.inf), ValueError, 'gain'),
     (dict(gain='big'), ValueError, 'gain'),
@@ -198,7 +198,6 @@ def test_the_trained_parameter_is_the_one_trainable_part_of_the_kernel():
     assert set(layer.state_dict()) == {'weight', 'refocus', 'root', 'bias'}
     assert torch.equal(layer.state_dict()['weight'], layer.basis)
     assert not layer.basis.requires_grad
-    assert 'map_k=3, gain=1.0' in repr(layer)
 
 
 def test_a_zero_initialization_leaves_the_random_numbers_of_the_rest_alone():
@@ -267,7 +266,7 @@ def test_writes_into_the_kernel_of_a_filled_layer_are_lost_and_those_into_the_ba
 def test_assigning_a_kernel_makes_an_ordinary_convolution(parameter):
     layer, kernel = made(), torch.randn(6, 1, 3, 3)
     bias = layer.bias
-    with pytest.raises(ValueError, match=r'shape \(6, 1, 3, 3\), got \(6, 6, 3, 3\)'):
+    with pytest.raises(ValueError, match=r'shape \(6, 1, 3, 3\), got torch\.Size\(\[6, 6, 3, 3\]\)'):
         layer.weight = torch.zeros(6, 6, 3, 3)
     with pytest.raises(ValueError, match='got None'):
         layer.weight = None

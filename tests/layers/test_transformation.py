@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from refconv_mm import RefConvOptions
 from refconv_mm.layers import transformation as RF
 from tests.layers import naive
 
@@ -73,11 +74,10 @@ def test_roots_are_symmetric_roots_of_the_gram_matrix_with_its_gain(case, gain):
 
 @settings(max_examples=60, deadline=None)
 @given(kernels(), st.sampled_from([None, 1.0]))
-def test_coordinates_give_the_update_of_a_map_exactly(case, gain):
+def test_values_of_a_map_give_the_update_of_a_map_exactly(case, gain):
     basis, groups, map_k = case
     kernel_map = random_map(*case)
-    root, inverse = RF.make_roots(basis, groups, map_k, gain)
-    trained = RF.coordinates(kernel_map, basis, inverse)
+    trained, root = RF.values_of(kernel_map, basis, groups, gain)
     shapes = RF.shapes(basis, groups, map_k)
     assert (tuple(trained.shape), tuple(root.shape)) == shapes
     expected = RF.apply_map(basis, kernel_map)
@@ -90,10 +90,10 @@ def test_a_short_rank_is_no_trouble():
     """Kernels with one weight in the corner move in 4 of 9 directions: those that a 3x3 map reaches."""
     basis = torch.zeros(6, 1, 3, 3, dtype=torch.float64)
     basis[:, 0, 0, 0] = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    root, inverse = RF.make_roots(basis, 6, 3, None)
-    assert torch.linalg.matrix_rank(root).tolist() == [4]
     kernel_map = random_map(basis, 6, 3)
-    got = RF.refocused_kernel(basis, RF.coordinates(kernel_map, basis, inverse), root, identity=False)
+    trained, root = RF.values_of(kernel_map, basis, 6, None)
+    assert torch.linalg.matrix_rank(root).tolist() == [4]
+    got = RF.refocused_kernel(basis, trained, root, identity=False)
     torch.testing.assert_close(got, RF.apply_map(basis, kernel_map), rtol=0, atol=1e-12)
 
 
@@ -111,16 +111,18 @@ def test_a_basis_that_is_not_finite_has_roots_of_zero(value):
     assert not RF.make_roots(basis, 4, 3, 1.0)[0].any()
 
 
-def test_the_kaiming_map_is_the_one_of_nn_conv2d():
-    drawn = RF.initial_map('kaiming', 64, 64, 3)
-    released = torch.nn.Conv2d(64, 64, 3, bias=False).weight
-    bound = 1 / math.sqrt(64 * 9)
-    assert drawn.abs().max() <= bound
-    assert released.abs().max() <= bound
-    # Uniform: standard deviation bound / sqrt(3); 36,864 draws estimate it to about 0.4 %.
-    assert drawn.std().item() == pytest.approx(released.std().item(), rel=0.02)
+@settings(max_examples=30, deadline=None)
+@given(kernels(), st.sampled_from([None, 2.0]))
+def test_the_dirac_initialization_returns_the_kernel(case, gain):
+    basis, groups, map_k = case
+    trained, root = RF.initial_values(basis, groups, RefConvOptions(map_k, gain, init='dirac', identity=False))
+    got = RF.refocused_kernel(basis, trained, root, identity=False)
+    torch.testing.assert_close(got, basis, rtol=0, atol=1e-9 * max(1.0, basis.abs().max().item()))
 
 
-def test_the_dirac_map_returns_the_kernel():
-    basis = torch.randn(6, 2, 3, 3, dtype=torch.float64)
-    assert torch.equal(RF.apply_map(basis, RF.initial_map('dirac', 12, 3, 3)), basis)
+def test_the_kaiming_initialization_draws_the_map_of_nn_conv2d():
+    """Beside a map, without a gain, the trained numbers are the map itself: uniform within `1 / sqrt(g * m * m)`."""
+    drawn, _ = RF.initial_values(torch.randn(64, 64, 3, 3), 1, RefConvOptions(gain=None, init='kaiming'))
+    assert drawn.abs().max() <= 1 / 3
+    # 36,864 draws estimate the standard deviation to about 0.4 %.
+    assert drawn.std().item() == pytest.approx(1 / 3 / math.sqrt(3), rel=0.02)

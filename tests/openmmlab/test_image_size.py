@@ -1,26 +1,4 @@
-import copy
-
-from refconv_mm.openmmlab.image_size import resized, ssdlite_anchors
-
-
-def test_a_pipeline_at_another_size_is_a_copy_whose_sizes_alone_differ():
-    pipeline = [
-        dict(type='mmdet.Resize', scale=(320, 320), keep_ratio=False),
-        dict(type='RandomCrop', crop_size=(512, 1024)),
-        dict(type='Resize', scale_factor=0.5),
-        dict(
-            type='TestTimeAug',
-            transforms=[[dict(type='ResizeEdge', scale=256)], [dict(type='CenterCrop', crop_size=224)]],
-        ),
-        dict(type='RandomFlip', prob=0.5),
-    ]
-    before = copy.deepcopy(pipeline)
-    got = resized(pipeline, (96, 128))
-    assert pipeline == before
-    assert got[0] == dict(type='mmdet.Resize', scale=(128, 96), keep_ratio=False)
-    assert got[1] == dict(type='RandomCrop', crop_size=(96, 128))
-    assert got[2:3] + got[4:] == before[2:3] + before[4:]
-    assert got[3]['transforms'] == [[dict(type='ResizeEdge', scale=110)], [dict(type='CenterCrop', crop_size=96)]]
+from refconv_mm.openmmlab.image_size import ssdlite_anchors
 
 
 def test_the_anchors_of_ssdlite_are_mmdet_s_at_320_and_those_of_the_plan_at_224():

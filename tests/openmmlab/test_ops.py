@@ -16,13 +16,25 @@ from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torch import Tensor, nn
 
 from refconv_mm.files.errors import GpuOpsError
+from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.openmmlab.extension import _StandIn, check_ops, compiled_for
-from tests.conftest import needs_compiled_ops, run
+from refconv_mm.running.runner import build_runner, runner_for_checkpoint
+from refconv_mm.running.settings import set_init
+from tests.conftest import needs_compiled_ops, random_checkpoint, run, segmenter
 
 GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'mmcv_ops_golden.npz'
 MODULES = [
     importlib.import_module(f'mmcv.ops.{name}')
-    for name in ('nms', 'roi_align', 'roi_pool', 'focal_loss', 'deform_conv', 'modulated_deform_conv', 'masked_conv')
+    for name in (
+        'nms',
+        'roi_align',
+        'roi_pool',
+        'focal_loss',
+        'deform_conv',
+        'modulated_deform_conv',
+        'masked_conv',
+        'multi_scale_deform_attn',
+    )
 ]
 
 
@@ -136,6 +148,7 @@ def test_roi_align_is_that_of_mmcv(seed, ratio, mode, aligned):
     x, rois = torch.randn(2, 3, 9, 11, generator=generator), torch.rand(5, 5, generator=generator) * 30
     rois[:, 0] = torch.randint(0, 2, (5,), generator=generator)
     rois[:, 3:] += rois[:, 1:3] + 0.5
+    rois[0, 3:] = rois[0, 1:3]  # of no size
 
     def pooled():
         leaf = x.clone().requires_grad_()
@@ -144,6 +157,32 @@ def test_roi_align_is_that_of_mmcv(seed, ratio, mode, aligned):
         return y.detach(), leaf.grad
 
     same(pooled)
+
+
+def test_the_maximum_over_a_region_of_no_size_is_mmcv_s_number_for_none():
+    x = torch.ones(1, 1, 4, 4, requires_grad=True)
+    with torchvision():
+        y = ops.roi_align(x, torch.tensor([[0.0, 1, 1, 1, 1], [0, 0, 0, 4, 4]]), (1, 1), 1.0, 0, 'max')
+        y.sum().backward()
+    assert y.flatten().tolist() == [-10000, 1]
+    assert x.grad.sum() == 1
+
+
+def test_attention_on_a_gpu_and_its_gradients_are_those_of_mmcv_s_python():
+    shapes, starts = torch.tensor([[4, 5], [2, 3]]), torch.tensor([0, 20])
+    value, points = torch.randn(2, 26, 2, 4), torch.rand(2, 7, 2, 2, 3, 2)
+    given = [value, points, torch.rand(2, 7, 2, 2, 3)]
+    attention, found = ops.multi_scale_deform_attn, []
+    for function in (
+        lambda v, p, w: attention.multi_scale_deformable_attn_pytorch(v, shapes, p, w),
+        lambda v, p, w: attention.MultiScaleDeformableAttnFunction.apply(v, shapes, starts, p, w, 64),
+    ):
+        leaves = [each.clone().requires_grad_() for each in given]
+        with torchvision():
+            y = function(*leaves)
+            y.square().sum().backward()
+        found.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
 def test_roi_pool_is_a_maximum_and_its_gradient_goes_there():
@@ -186,8 +225,24 @@ def test_an_op_without_a_stand_in_is_named_at_its_call_and_its_layer_before():
     if compiled_for('cpu'):
         check_ops(model)
     else:
-        with pytest.raises(GpuOpsError, match=r'1 layers need them: neck \(MaskedConv2d\)'):
+        with pytest.raises(GpuOpsError, match=r'1 layers need them: neck \(MaskedConv2d of mmcv.ops.masked_conv\)'):
             check_ops(model)
+
+
+@pytest.mark.skipif(compiled_for('cpu'), reason='mmcv has its op here')
+def test_a_run_whose_model_lacks_an_op_is_refused_before_its_first_batch(city, tmp_path):
+    cfg = segmenter(city, tmp_path)
+    psa = dict(type='PSAHead', mask_size=(5, 5), channels=8, in_channels=160, in_index=3, num_classes=19)
+    cfg.model.decode_head = dict(psa, norm_cfg=dict(type='BN'))
+    start = random_checkpoint(cfg, tmp_path / 'start.pth')
+    set_init(cfg, str(start))
+    runner = build_runner(cfg)
+    told = r'2 layers need them: decode_head.psamask_collect \(PSAMask of mmcv.ops.psa_mask\).* Compile mmcv'
+    with pytest.raises(GpuOpsError, match=told):
+        runner.train()
+    assert not list(tmp_path.glob('iter_*.pth'))
+    with pytest.raises(GpuOpsError, match=told):
+        runner_for_checkpoint(plain_config(cfg), str(start))
 
 
 WITHOUT = """

@@ -1,26 +1,18 @@
 """Settings of runs, and runners for training and testing."""
 
 import argparse
+import copy
 import os
 
 import pytest
 import torch
 from mmengine.config import Config
-from torch import nn
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.commands.test import metrics_table
 from refconv_mm.files.errors import CheckpointError
 from refconv_mm.running import settings as run_settings
-from refconv_mm.running.runner import build_runner, check_start, runner_for_checkpoint
-from refconv_mm.running.settings import (
-    set_amp,
-    set_auto_scale_lr,
-    set_init,
-    set_launcher,
-    set_resume,
-    set_work_dir,
-)
+from refconv_mm.running.runner import build_runner, runner_for_checkpoint
+from refconv_mm.running.settings import set_amp, set_auto_scale_lr, set_init, set_launcher, set_resume
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import segmenter
 
@@ -32,24 +24,24 @@ def fused_files(seg_run, tmp_path_factory):
 
 
 def score(cfg, path, **options):
-    runner, what = runner_for_checkpoint(cfg, str(path), **options)
+    runner, tested = runner_for_checkpoint(cfg, str(path), **options)
     assert not named_refconvs(runner.model)  # the tested model is plain
-    return runner.test()['mIoU'], what
+    return runner.test()['mIoU'], tested
 
 
 def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_files, city):
     cfg, (fused, fused_cfg) = seg_run['cfg'], fused_files
-    in_memory, what = score(cfg, seg_run['last'])
-    assert 'fused in memory (trained weights): 17 layers agree' in what
+    in_memory, tested = score(cfg, seg_run['last'])
+    assert 'a refocused checkpoint, its trained weights, fused in memory; the outputs of the fused' in tested
     plain = Config.fromfile(fused_cfg)
     plain.work_dir = cfg.work_dir
-    from_file, what = score(plain, fused)
-    assert 'a fused checkpoint, as it is (fused from here)' in what
-    under_refocused, what = score(cfg, fused)
-    assert 'the config is refocused, so the plain one behind it is used' in what
+    from_file, tested = score(plain, fused)
+    assert tested == 'a checkpoint that was fused from here'
+    under_refocused, tested = score(cfg, fused)
+    assert 'the config is refocused, so the plain one behind it is used' in tested
     assert in_memory == from_file == under_refocused
-    _, what = score(segmenter(city, seg_run['work_dir'], '_control'), seg_run['start'])
-    assert what == 'a plain checkpoint, as it is (trained weights)'
+    _, tested = score(segmenter(city, seg_run['work_dir'], '_control'), seg_run['start'])
+    assert tested == 'a plain checkpoint'
     # The compared weights differ from the start, even if two steps do not change the mIoU of a random net.
     before, after = (read_checkpoint(path)['state_dict'] for path in (seg_run['start'], fused))
     assert (before['backbone.conv1.conv.weight'] - after['backbone.conv1.conv.weight']).abs().max() > 1e-6
@@ -66,12 +58,23 @@ def test_a_checkpoint_of_another_model_is_refused(seg_run, tmp_path):
         runner_for_checkpoint(seg_run['cfg'], str(tmp_path / 'x.pth'))
 
 
-def test_folded_weights_are_tested_folded(seg_run, tmp_path):
-    fused = fuse_checkpoint(seg_run['cfg'], read_checkpoint(seg_run['last']), fold_bn=True)
-    path, _ = write_fused(fused, tmp_path)
-    folded, what = score(seg_run['cfg'], path)
-    assert 'batch norm folded' in what
-    assert folded == pytest.approx(score(seg_run['cfg'], seg_run['last'])[0], abs=0.2)  # percent; a pixel may tip
+def test_test_time_augmentation_averages_the_images_that_the_config_makes(seg_run, fused_files):
+    cfg = copy.deepcopy(seg_run['cfg'])
+    cfg.tta_pipeline[1].transforms[0] = [dict(type='Resize', scale_factor=1.0, keep_ratio=True)]
+    runner, tested = runner_for_checkpoint(cfg, str(seg_run['last']), tta=True)
+    assert tested.endswith('; test-time augmentation')
+    net, fused = runner.model.module.eval(), read_checkpoint(fused_files[0])['state_dict']
+    assert all(torch.equal(value, fused[key]) for key, value in net.state_dict().items())
+    batch = next(iter(runner.test_dataloader))
+    assert len(batch['inputs']) == 2  # the image and its mirror image
+    with torch.no_grad():
+        (sample,) = runner.model.test_step(batch)
+        parts = [net.test_step({key: value[i] for key, value in batch.items()})[0] for i in (0, 1)]
+    mean = sum(part.seg_logits.data.softmax(0) for part in parts) / 2
+    assert torch.equal(sample.pred_sem_seg.data[0], mean.argmax(0))
+    cfg.pop('tta_model')
+    with pytest.raises(ValueError, match=r'--tta: the config has no tta_model$'):
+        runner_for_checkpoint(cfg, str(seg_run['last']), tta=True)
 
 
 def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
@@ -82,24 +85,8 @@ def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
     assert 'become the bases' in set_init(cfg, str(seg_run['work_dir'] / 'fused.pth'))  # refocusing again
     plain = segmenter(city, tmp_path, '_control')
     assert set_init(plain, str(seg_run['start'])) == 'a plain checkpoint'
-    with pytest.raises(CheckpointError, match='Fuse it first'):
-        set_init(plain, str(seg_run['last']))
     with pytest.raises(FileNotFoundError):
         set_init(cfg, str(tmp_path / 'nowhere.pth'))
-
-
-def test_a_start_that_fills_too_little_is_refused(tmp_path):
-    """The MobileNetV2 of mmdet and of mmpretrain have different names; each fills only the stem of the other."""
-    model = nn.ModuleDict(
-        dict(backbone=nn.Sequential(*[nn.Conv2d(2, 2, 3) for _ in range(4)]), head=nn.Conv2d(2, 2, 1))
-    )
-    state = {f'backbone.{i}.weight': torch.zeros(2, 2, 3, 3) for i in range(2)}
-    torch.save(dict(state_dict=state), tmp_path / 'half.pth')
-    assert check_start(model, str(tmp_path / 'half.pth')).endswith('fills 2 of 4 kernels of the backbone')
-    del state['backbone.1.weight']
-    torch.save(dict(state_dict=state), tmp_path / 'less.pth')
-    with pytest.raises(CheckpointError, match=r'fills 1 of 4 kernels.*would start at random.*backbone\.1\.weight'):
-        check_start(model, str(tmp_path / 'less.pth'))
 
 
 def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
@@ -114,9 +101,6 @@ def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
 
 
 def test_resume_refuses_a_checkpoint_of_the_other_kind(seg_run, city, tmp_path):
-    plain = segmenter(city, tmp_path, '_control')
-    with pytest.raises(CheckpointError, match='Fuse it first'):
-        set_resume(plain, str(seg_run['last']), None)
     with pytest.raises(CheckpointError, match='--init'):
         set_resume(segmenter(city, tmp_path), str(seg_run['start']), None)
 
@@ -154,11 +138,6 @@ def test_options_of_the_command_line(city, tmp_path, monkeypatch):
     cfg.auto_scale_lr = dict(base_batch_size=16)
     set_auto_scale_lr(cfg)
     assert cfg.auto_scale_lr.enable is True
-    set_work_dir(cfg, None, 'configs/a/b.py')
-    assert cfg.work_dir == str(tmp_path)
-    cfg.pop('work_dir')
-    set_work_dir(cfg, None, 'configs/a/b.py')
-    assert cfg.work_dir == 'work_dirs/b'
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='concerns machines without a GPU')
@@ -170,8 +149,3 @@ def test_without_a_gpu_the_launcher_uses_gloo(city, tmp_path):
     set_launcher(cfg, 'pytorch')
     assert cfg.env_cfg.dist_cfg == dict(backend='gloo', timeout=7)
     assert cfg.model_wrapper_cfg.device_ids is None
-
-
-def test_metrics_print_as_a_table():
-    table = metrics_table({'mIoU': 12.345678, 'n': 3})
-    assert [list(column.cells) for column in table.columns] == [['mIoU', 'n'], ['12.3457', '3']]

@@ -31,15 +31,15 @@ def mark(model: nn.Module) -> None:
         layer.trained.data.copy_(torch.randn(layer.trained.shape, generator=generator) * 0.1)
 
 
-def test_the_report_fits_80_columns_and_its_names_differ():
+def test_the_report_fits_80_columns_with_whole_names():
     names = [f'backbone.layers.{i}.blocks.0.attention.convolution.conv' for i in range(9)]
-    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'refocus', 11520, 11520) for name in names]
+    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'basis: plain checkpoint') for name in names]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Report('fuse', rows).table(80))
+    console.print(Report('RefConv', rows).table())
     lines = console.export_text().splitlines()
-    shown = [line.split()[0] for line in lines if '3x3 1280->1280' in line]
-    assert len(set(shown)) == 9, lines
     assert max(map(len, lines)) <= 80
+    width = next(line.index('kernel') for line in lines if 'kernel' in line)
+    assert ''.join(names) in ''.join(line[:width].strip() for line in lines)
 
 
 def test_refocus_keeps_keys_values_dtype_mode_and_function():
@@ -145,12 +145,10 @@ def test_dry_run_changes_nothing_and_reports_the_same():
 def test_the_report_counts_parameters():
     model = nn.Sequential(nn.Conv2d(8, 8, 5, groups=2, bias=False), nn.Conv2d(8, 4, 1))
     report = refocus(model, map_k=1)
-    assert report.rows[0].trained == 'refocus_map'
     assert (report.params_before, report.params_after) == (800 + 36, 32 * 2 + 36)
     assert report.params_after == sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert all(
-        word in str(report) for word in ('5x5 8->8', 'grouped', 'refocus_map', '1 x pointwise: nothing to refocus')
-    )
+    for word in ('5x5 8->8', 'grouped', '836 before, 100 after', '1 x pointwise: nothing to refocus'):
+        assert word in ' '.join(str(report).split())
     assert fuse(model).params_after == 800 + 36
 
 
@@ -233,7 +231,7 @@ def test_layers_that_share_a_bias_are_left_alone():
     model = net()
     model.append(nn.Conv2d(4, 8, 3))
     model[4].bias = model[2][0].bias
-    assert refocus(model, kinds=ALL).skipped['4'] == 'shares its bias with 2.0'
+    assert refocus(model, kinds=ALL).skipped['4'].startswith('shares a parameter with another layer')
 
 
 def test_a_dry_run_draws_no_random_numbers():

@@ -5,7 +5,6 @@ from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse, refocus
-from refconv_mm.hooks.refconv_hook import training_report
 from refconv_mm.surgery.selection import note_on, select
 
 KINDS = ('depthwise', 'grouped', 'dense')
@@ -46,8 +45,8 @@ def test_it_chooses_what_it_can_and_says_why_not():
         'small': 'kernel (2, 2) smaller than map_k=3',
         'normed': 'its kernel is computed (weight norm or the like)',
         'done': 'refocused already',
-        'tied': 'shares its weight with knot',
-        'knot': 'shares its weight with tied',
+        'tied': 'shares a parameter with another layer, from which refocusing would separate it',
+        'knot': 'shares a parameter with another layer, from which refocusing would separate it',
     }
 
 
@@ -127,7 +126,6 @@ def test_convolutions_of_a_refocused_part_that_stayed_plain_are_named():
     assert note.startswith('1 of 2 KxK convolutions of backbone stayed plain: backbone.1. ')
     assert 'RefocusedBackbone' in note
     assert fuse(model()).note == note
-    assert training_report(model()).note == note
     whole = model()
     refocus(whole)
     assert note_on(whole) == ''
@@ -146,9 +144,3 @@ def test_kinds_that_were_left_out_on_purpose_are_no_surprise():
     assert note_on(model) == ''
     model[0].append(nn.Conv2d(4, 4, 3, groups=4))
     assert note_on(model).startswith('1 of 2 KxK convolutions of 0 stayed plain: 0.2. ')
-
-
-def test_of_a_vision_transformer_only_the_patch_embedding_is_refocused():
-    model = nn.ModuleDict(dict(patches=nn.Conv2d(3, 8, 4, stride=4), block=nn.Linear(8, 8)))
-    assert 'only patch embeddings' in str(refocus(model, kinds='dense'))
-    assert not refocus(nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 3)), kinds='dense').note

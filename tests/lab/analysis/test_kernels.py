@@ -54,7 +54,6 @@ def test_differences_are_named(save):
     for other, message in (
         (save('other', state(a=kernel, cbam=kernel)), r'b is \(4, 1, 3, 3\) and None; cbam is None and \(4, 1, 3, 3\)'),
         (save('wide', state(a=kernel, b=torch.randn(8, 1, 3, 3))), r'b is \(4, 1, 3, 3\) and \(8, 1, 3, 3\)'),
-        (save('folded', state(a=kernel, b=kernel), dict(refconv=dict(fused=True, folded_bn=True))), 'folded'),
         (plain, 'need as many different names'),
         (save('nan', state(a=kernel, b=kernel / 0)), 'not finite, so training had failed: b'),
         (save('linear', state(a=torch.ones(2, 2))), 'no convolution kernel larger than 1x1'),

@@ -139,11 +139,6 @@ def test_bad_arguments_say_the_remedy(images, tmp_path):
         make_task_loss(images, 5)
     with pytest.raises(ValueError, match='batches must not be empty'):
         TaskLoss(Toy(), [])
-    torch.save(
-        dict(state_dict=Toy().state_dict(), meta=dict(refconv=dict(fused=True, folded_bn=True))), tmp_path / 'f.pth'
-    )
-    with pytest.raises(ValueError, match='batch norm folded'):
-        make_task_loss(images, 1).load(images, str(tmp_path / 'f.pth'), 'folded')
     cfg = copy.deepcopy(images)
     cfg.train_dataloader.dataset.data_root = str(tmp_path)
     (tmp_path / 'train' / 'a').mkdir(parents=True)

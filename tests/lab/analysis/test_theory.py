@@ -9,7 +9,6 @@ from lab.analysis import theory as T
 from lab.analysis.kernels import KernelSet
 from lab.analysis.layers import Geometry, geometry_of, without_scaling
 from lab.analysis.report import theory as report
-from refconv_mm.hooks.angles import angle_between
 from refconv_mm.layers import RefConv2d
 from refconv_mm.layers.transformation import gram_matrices
 
@@ -168,8 +167,8 @@ def test_the_angle_between_kernels():
     kernel[:, :, 0, 0] = 2
     other = kernel.clone()
     other[:, :, 0, 1] = 2 * torch.tensor([0, 1e-6, 1])[:, None]  # by 0, a millionth and an eighth of a turn
-    assert angle_between(kernel, 3 * other) == pytest.approx(math.degrees(1e-6), rel=1e-6)
-    assert angle_between(kernel[2:], other[2:]) == pytest.approx(45)
+    assert T.angle_between(kernel, 3 * other) == pytest.approx(math.degrees(1e-6), rel=1e-6)
+    assert T.angle_between(kernel[2:], other[2:]) == pytest.approx(45)
 
 
 def test_the_report_says_that_refocusing_adds_two():

@@ -1,6 +1,9 @@
 """The benchmark end to end on a tiny model: it runs, keeps what it has, and counts what is known."""
 
+import copy
 import json
+import shutil
+from argparse import Namespace
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from lab.benchmark import measure as B
 from lab.benchmark.report import quartiles
 from lab.benchmark.suite import run_suite
 from lab.benchmark.training_data import Trainer, find_config, synthetic_batch
+from lab.commands import benchmark
 from refconv_mm.layers import RefConv2d
 
 MODEL = """
@@ -95,6 +99,36 @@ def test_synthetic_batches_train_a_detector_and_a_segmenter(city, voc, tmp_path)
         trainer = Trainer(model, synthetic_batch((64, 64), 2, classes=2))
         trainer()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+
+
+OPTIONS = [
+    (dict(channels_last=True), 1e-5),
+    (dict(amp=True), 2**-5),  # a few roundings to bfloat16
+    pytest.param(dict(compiled=True), 1e-5, marks=pytest.mark.skipif(shutil.which('c++') is None, reason='needs C++')),
+]
+
+
+@pytest.mark.parametrize(('options', 'tolerance'), OPTIONS)
+def test_the_options_of_a_step_change_its_rounding_alone(options, tolerance):
+    plain = B.refocused(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8)))
+    grads = []
+    for given in ({}, options):
+        trainer = Trainer(copy.deepcopy(plain), synthetic_batch((16, 16), 2), **given)
+        trainer.backward()
+        grads.append([p.grad for p in trainer.model.parameters()])
+    for got, expected in zip(grads[1], grads[0], strict=True):
+        assert (got - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_the_cases_for_a_gpu_have_configs_and_options():
+    suite = Config.fromfile(benchmark.SUITES / 'gpu.py')
+    assert {name.partition('-')[0] for name in suite.models} == {'mobilenet_v2', 'resnet50'}
+    for case in suite.models.values():
+        assert find_config(case['config'], benchmark.SUITES).model
+        Trainer(nn.Linear(1, 1), synthetic_batch((8, 8), 1), **case['options'])
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match='torch sees no GPU here'):
+            benchmark.run(Namespace(device='cuda', threads=None))
 
 
 def test_tables_say_median_and_quartiles():
