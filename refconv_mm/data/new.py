@@ -16,8 +16,6 @@ from mmengine.hub import get_config
 from ..checkpoints.fusing import read_checkpoint
 from ..files.errors import DataError
 from ..files.writing import check_free, write_text
-from ..openmmlab.models import build_model
-from ..running.runner import check_start
 from . import templates
 from .images import image_size
 from .layouts import Layout, detect_layout
@@ -39,9 +37,8 @@ def write_configs(
     """Writes configs for a folder of data: baseline, control and refocused; and what no library reads, converted.
 
     `size` is the longer side of what the net gets, `weights` that of :func:`find_weights`; `layout` and `mask_values`
-    are those of :func:`refconv_mm.data.layouts.detect_layout`, which raises, too. Raises FileExistsError if a config
-    would be overwritten, CheckpointError if the weights belong to another net.
-    Returns the files, and what was found, in lines.
+    are those of :func:`refconv_mm.data.layouts.detect_layout`, which raises, too.
+    Returns the files, and what was found, in lines; raises FileExistsError if a config would be overwritten.
     """
     out = out.resolve()
     found = detect_layout(folder, out, layout, mask_values)
@@ -55,14 +52,10 @@ def write_configs(
     values = values_of(found, sets[0], out, size)
     values |= dict(weights=start, found='\n# '.join(line.replace('\n', ' ') for line in said))
     values['net'] = templates.NETS[found.task].format(backbone=backbone)
-    texts = {name: text.format(**values) for name, text in templates.FILES.items()}
-    model = build_model(Config.fromstring(texts['baseline.py'], '.py'))
-    if weights and Path(start).is_file():
-        said.append(check_start(model, start))
-    for name, text in texts.items():
-        write_text(out / name, text)
+    for name, text in templates.FILES.items():
+        write_text(out / name, text.format(**values))
     Config.fromfile(out / 'refocused.py')  # and those that it is based on: what cannot be read is not reported as done
-    return [out / name for name in (*texts, *found.files)], said
+    return [out / name for name in (*templates.FILES, *found.files)], said
 
 
 def find_weights(task: str, weights: str | None) -> tuple[str, str, str]:

@@ -28,10 +28,8 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     homes = [folder.parent for folder in folders if (folder.parent / 'ImageSets/Main').is_dir()]
     if len(homes) > 1:
         raise DataError(f'{root} has several VOC folders ({", ".join(home.name for home in homes)}); name one of them')
-    lists = {}
-    for name in ('trainval', 'train', 'val', 'test') if homes else ():
-        if (path := homes[0] / f'ImageSets/Main/{name}.txt').is_file():
-            lists[split_of(name) or name] = path
+    paths = [homes[0] / f'ImageSets/Main/{name}.txt' for name in ('trainval', 'train', 'val', 'test') if homes]
+    lists = {str(split_of(path.stem)): path for path in paths if path.is_file()}
     own = {split: _listed(homes[0], path) for split, path in lists.items()} if lists else _loose(root, folders)
     parts = with_val(own, said, root)
     raw = {name for pairs in parts.values() for _, xml in pairs for name in xml_names(xml)}
@@ -45,9 +43,7 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
         return layout
     said.append('mmdet reads VOC with lists, .jpg and clean class names; so the boxes are written as COCO JSON')
     for split, pairs in parts.items():
-        rows = [
-            (image, [(layout.classes.index(name), box) for name, box in _boxes(xml) if name]) for image, xml in pairs
-        ]
+        rows = [(image, [(layout.classes.index(name), box) for name, box in _boxes(xml)]) for image, xml in pairs]
         layout.add_coco(out, split, rows)
     return layout
 
@@ -60,23 +56,21 @@ def _listed(home: Path, listed: Path) -> list[tuple[Path, Path]]:
 
 def _loose(root: Path, folders: list[Path]) -> dict[str, list[tuple[Path, Path]]]:
     """Pairs XML files with images of their names; the folders say the split."""
+    images = {(split_of(path.parent.relative_to(root)), path.stem): path for path in images_in(root, True)}
     parts: dict[str, list[tuple[Path, Path]]] = {}
-    images: dict[tuple[str | None, str], Path] = {}
-    for path in images_in(root, True):
-        images[split_of(path.parent.relative_to(root)), path.stem] = path
-    for folder in folders:
-        split = split_of(folder.relative_to(root))
-        pairs = [(images.get((split, xml.stem)), xml) for xml in sorted(folder.glob('*.xml'))]
-        parts.setdefault(split or 'train', []).extend((image, xml) for image, xml in pairs if image)
+    for xml in (path for folder in folders for path in sorted(folder.glob('*.xml'))):
+        split = split_of(xml.parent.relative_to(root))
+        if image := images.get((split, xml.stem)):
+            parts.setdefault(split or 'train', []).append((image, xml))
     return parts
 
 
 def _boxes(path: Path) -> list[tuple[str, list[int]]]:
-    """Name and corners, from 0, of each object in an XML file, as mmdet reads them."""
+    """Name and corners, from 0, of each object in an XML file, as mmdet reads them; none without a name."""
     try:
         objects = ElementTree.parse(path).getroot().findall('object')
-        corners = [[item.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')] for item in objects]
-        boxes = [[int(float(str(number))) - 1 for number in each] for each in corners]
-        return [((item.findtext('name') or '').strip(), box) for item, box in zip(objects, boxes, strict=True)]
+        named = [(name, item) for item in objects if (name := (item.findtext('name') or '').strip())]
+        sides = [f'bndbox/{side}' for side in ('xmin', 'ymin', 'xmax', 'ymax')]
+        return [(name, [int(float(str(item.findtext(side)))) - 1 for side in sides]) for name, item in named]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(f'{path} cannot be read: {reason(error)}') from error
