@@ -4,6 +4,7 @@ refconv new DATASET_DIR --out my_config
 refconv train my_config/baseline.py
 """
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument('data', metavar='DATASET_DIR', help='as VOC, COCO, YOLO, Cityscapes, masks or class folders')
     parser.add_argument('--out', required=True, metavar='DIR', help='where the configs go')
-    parser.add_argument('--size', type=arguments.positive, metavar='SIDE', help='of what the net gets')
+    parser.add_argument('--size', type=arguments.positive, metavar='SIDE', help='the longer side of what the net gets')
+    text = "a checkpoint to start from, or imagenet (default: the whole net's from the model zoo)"
+    parser.add_argument('--weights', metavar='FILE', help=text)
     add_layout(parser)
     arguments.add_force(parser, 'earlier configs')
 
@@ -30,6 +33,8 @@ def add_layout(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Looks at the data and writes."""
-    written, said = write_configs(Path(args.data), Path(args.out), args.force, args.size, args.layout, args.mask_values)
+    options = (args.force, args.size, args.layout, args.mask_values, args.weights)
+    written, said = write_configs(Path(args.data), Path(args.out), *options)
     print('\n'.join([*said, *(f'wrote {path}' for path in written)]))
-    print(f'next: refconv check-data {written[0]}; refconv train {written[0]}; then the first lines of the other files')
+    first = shlex.quote(str(written[0]))
+    print(f'next: refconv check-data {first}; refconv train {first}; then the first lines of the other files')

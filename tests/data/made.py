@@ -65,3 +65,21 @@ def write_class_folders(root: Path, train: int = 8, val: int = 4, size: int = 32
                 pixels[..., 0] += red
                 Image.fromarray(pixels).save(root / split / name / f'{i:03d}.png')
     return root
+
+
+def write_stripes(root: Path, count: int = 30) -> Path:
+    """`photos` and `masks` of three sizes: class 1 has fine stripes, class 2 coarse ones, as shares of the photo."""
+    for folder in ('photos', 'masks'):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        labels, grey = np.zeros((64, 64), np.uint8), np.full((64, 64), 128)
+        for label, period in ((1, 4), (2, 16)):
+            x, y = rng.integers(0, 34, 2)
+            labels[y : y + 30, x : x + 30] = label
+            grey[labels == label] = np.where(np.indices((64, 64))[1] % period < period // 2, 40, 215)[labels == label]
+        grey = np.clip(grey + rng.normal(0, 8, grey.shape), 0, 255).astype(np.uint8)
+        size = (64 * (2 + 2 * (i % 3)),) * 2
+        Image.fromarray(grey).convert('RGB').resize(size, Image.Resampling.BILINEAR).save(root / f'photos/{i:02d}.png')
+        Image.fromarray(labels).resize(size, Image.Resampling.NEAREST).save(root / f'masks/{i:02d}.png')
+    return root

@@ -17,7 +17,7 @@ LAYOUTS = {module.NAME: module for module in (voc, coco, yolo, masks, class_fold
 def detect_layout(
     folder: str | Path, out: str | Path = '.', layout: str | None = None, mask_values: Sequence[int] | None = None
 ) -> Layout:
-    """Detects how the data in a folder is laid out: the first layout that fits, or the one that is named.
+    """Detects how the data in a folder is laid out: the only layout that fits, or the one that is named.
 
     `out` is the folder of the configs, which gets the `files` of the layout, and `mask_values` are the numbers that
     stand in label maps for class 0, 1 and so on. Raises FileNotFoundError or ValueError if the data cannot be used.
@@ -26,14 +26,21 @@ def detect_layout(
     if not root.is_dir():
         raise FileNotFoundError(f'{root} is not a folder; data_root names the folder of the data')
     chosen = LAYOUTS if layout is None else {layout: LAYOUTS[layout]}
-    module = next((module for module in chosen.values() if module.find(root)), None)
-    if module is None:
-        needed = '\n'.join(f'  {name}: {module.NEEDS}' for name, module in chosen.items())
+    fits = {name: places for name, module in chosen.items() if (places := module.find(root))}
+    if len(fits) != 1:
         inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
-        raise DataError(f'{root} has none of these layouts; it holds {inside}. What they need:\n{needed}')
-    if mask_values and module is not masks:
-        raise DataError(f'--mask-values belongs to label maps; {root} has the layout {module.NAME}')
-    found = masks.read(root, out, mask_values) if module is masks else module.read(root, out)
+        text = (
+            'fits several layouts; --layout NAME chooses' if fits else f'holds {inside}; that is none of these layouts'
+        )
+        place = {name: f' ({next(iter(places))})' for name, places in fits.items()}
+        lines = [f'\n  {name}: {chosen[name].NEEDS}{place.get(name, "")}' for name in fits or chosen]
+        raise DataError(f'{root} {text}:{"".join(lines)}')
+    name, places = fits.popitem()
+    if mask_values and name != masks.NAME:
+        raise DataError(f'--mask-values belongs to label maps; {root} has the layout {name}')
+    found = chosen[name].read(root, out, places, *([mask_values] if mask_values else []))
     if not found.classes:
         raise DataError(f'{root} has the layout {found.name} and no class')
+    pairs = (('val', 'test'), ('test', 'val'))
+    found.said += [f'no {split} split: {other} stands for it' for split, other in pairs if split not in found.sets]
     return found

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...files.errors import DataError
+from ..images import image_size
 
 WORDS = {'train': ('train', 'training', 'trainval'), 'val': ('val', 'valid', 'validation'), 'test': ('test', 'testing')}
-MASKS = re.compile('(^|[^a-z])(masks?|labels?|annot|anns?|gt|ground|truth|seg|target)')
+MASKS = r'masks?|label(s|maps?)?|ann(s|ots?|otations?)?|gts?|ground(truth)?|truth|seg(s|mentations?)?|targets?'
 
 
 @dataclass
@@ -45,19 +46,20 @@ class Layout:
             config['filter_cfg'] = dict(filter_empty_gt=True, min_size=32, bbox_min_size=1)
         return config
 
-    def add_coco(self, out: Path, split: str, images: list[tuple[str, int, int, list]]) -> None:
-        """Makes images a JSON file of COCO: file name, width, height, boxes of class number and corners from 0."""
+    def add_coco(self, out: Path, split: str, images: list[tuple[Path, list]]) -> None:
+        """Makes images a JSON file of COCO; a box has the number of its class and its corners, from 0."""
         rows: list[dict] = []
         notes: list[dict] = []
-        for i, (name, width, height, boxes) in enumerate(images):
-            rows.append(dict(id=i, file_name=name, width=width, height=height))
+        for i, (image, boxes) in enumerate(images):
+            if not (size := image_size(image)):
+                raise DataError(f'{image}: the image cannot be read')
+            rows.append(dict(id=i, file_name=str(image.relative_to(self.root)), width=size[0], height=size[1]))
             for label, (x1, y1, x2, y2) in boxes:
-                size = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
-                notes.append(dict(id=len(notes) + 1, image_id=i, category_id=label, **size))
+                shape = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+                notes.append(dict(id=len(notes) + 1, image_id=i, category_id=label, **shape))
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes)]
         self.files[f'{split}.json'] = json.dumps(dict(images=rows, annotations=notes, categories=categories))
-        ann_file = str(out / f'{split}.json')
-        self.sets[split] = dict(type='CocoDataset', ann_file=ann_file, data_prefix=dict(img=''))
+        self.sets[split] = dict(type='CocoDataset', ann_file=str(out / f'{split}.json'), data_prefix=dict(img=''))
 
 
 def split_of(path: Path | str) -> str | None:
@@ -68,27 +70,23 @@ def split_of(path: Path | str) -> str | None:
 
 def names_masks(path: Path | str) -> bool:
     """Whether a name, or a part of a relative path, says label maps: masks, Ground_Truth, gtFine and so on."""
-    return bool(MASKS.search(re.sub('([a-z])([A-Z])', r'\1_\2', str(path)).lower()))
+    words = re.split('[^a-z]+', re.sub('([a-z])([A-Z])', r'\1_\2', str(path)).lower())
+    return any(re.fullmatch(MASKS, word) for word in words)
 
 
 def lines_of(path: Path) -> list[str]:
     """The lines of a file without blanks around them; none if there is no file."""
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
-
-
-def check_splits(parts: Mapping[str, Collection], root: Path) -> None:
-    """Raises DataError if there is nothing to train or to validate with."""
-    if empty := [split for split in ('train', *parts) if not parts.get(split)]:
-        raise DataError(f'{root} has no image with annotations for the split {empty[0]}')
-    if len(parts) == 1:
-        raise DataError(f'{root} has no val split; put some of the images into one, as docs/data.md shows')
+    text = path.read_text(errors='replace') if path.is_file() else ''
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def with_val(parts: dict[str, list], said: list[str], root: Path) -> dict[str, list]:
-    """Makes every fifth image of the training the val split, if there is no other to validate with."""
-    items = sorted(parts.get('train') or ())
-    if set(parts) == {'train'} and len(items) >= 5:
-        said.append('there is no val split: every fifth image, in the order of the names, validates')
-        return {'train': [item for i, item in enumerate(items) if i % 5 != 4], 'val': items[4::5]}
-    check_splits(parts, root)
-    return parts
+    """Makes every fifth image of the training the val split, if nothing else validates; DataError if that is empty."""
+    if empty := [split for split in ('train', *parts) if not parts.get(split)]:
+        raise DataError(f'{root} has no image with annotations for the split {empty[0]}')
+    if len(parts) > 1:
+        return parts
+    if len(items := sorted(parts['train'])) < 5:
+        raise DataError(f'{root} has no val split and too few images to split them; put some of them into one')
+    said.append('there is no val split: every fifth image, in the order of the names, validates')
+    return {'train': [item for i, item in enumerate(items) if i % 5 != 4], 'val': items[4::5]}

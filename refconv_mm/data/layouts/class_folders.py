@@ -6,38 +6,36 @@ from pathlib import Path
 
 from ...files.errors import DataError
 from ..images import images_in
-from .base import Layout, check_splits, names_masks, split_of
+from .base import Layout, names_masks, split_of, with_val
 
 NAME = 'class folders'
 NEEDS = 'SPLIT/CLASS with images'
 
 
-def find(root: Path) -> str:
-    """Says what makes a folder class folders; '' if nothing does."""
-    return next((f'the folders {", ".join(names[:4])} of images' for _, names in _homes(root).values()), '')
+def find(root: Path) -> dict[Path, dict[str, list[Path]]]:
+    """The folder of each split, with the images of its classes; mmpretrain takes hidden and empty folders, too."""
+    found = {}
+    for path in sorted(path for path in root.glob('*/') if split_of(path.name)):
+        folders = sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith('.'))
+        classes = {folder.name: images for folder in folders if (images := images_in(folder, True))}
+        if classes and sum(map(names_masks, classes)) in (0, len(classes)):  # a folder of label maps is no class
+            found[path] = classes
+    return found if any(split_of(path.name) == 'train' and len(found[path]) > 1 for path in found) else {}
 
 
-def read(root: Path, out: Path) -> Layout:
-    """Compares the folders of the splits, which must be the same."""
-    homes = _homes(root)
-    check_splits(homes, root)
-    first, names = homes['train']
-    for path, found in homes.values():
-        if found != names:
-            raise DataError(
-                f'{path} and {first} have different classes: {", ".join(sorted(set(found) ^ set(names)))}; mmpretrain '
-                'numbers the folders of each split, hidden ones too. Give both the same; an empty folder will do'
-            )
-    sets = {s: dict(type='CustomDataset', data_prefix=path.name, with_label=True) for s, (path, _) in homes.items()}
-    return Layout(NAME, 'classification', root, names, sets)
-
-
-def _homes(root: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
-    """The folder of each split, with its folders as mmpretrain numbers them."""
-    homes = {}
-    for path in sorted(root.glob('*/'), reverse=True):
-        names = sorted(each.name for each in path.iterdir() if each.is_dir())
-        full = [name for name in names if images_in(path / name, True)]
-        if (split := split_of(path.name)) and len(full) > 1 and not any(map(names_masks, full)):
-            homes[split] = path, tuple(names)
-    return homes
+def read(root: Path, out: Path, places: dict[Path, dict[str, list[Path]]]) -> Layout:
+    """Numbers the classes as train has them; a split whose folders mmpretrain would number otherwise gets a list."""
+    homes = {str(split_of(path.name)): path for path in places}
+    own = {s: [(image, name) for name, images in places[home].items() for image in images] for s, home in homes.items()}
+    layout = Layout(NAME, 'classification', root, tuple(places[homes['train']]))
+    parts = with_val(own, layout.said, root)
+    for split, items in parts.items():
+        home = homes.get(split, homes['train'])
+        if unknown := sorted({name for _, name in items} - set(layout.classes)):
+            raise DataError(f'{home} has the classes {", ".join(unknown)}, which {homes["train"]} has not')
+        layout.sets[split] = dict(type='CustomDataset', data_prefix=home.name, with_label=True)
+        if parts is not own or {each.name for each in home.iterdir() if each.is_dir()} != set(layout.classes):
+            lines = [f'{image.relative_to(home)} {layout.classes.index(name)}\n' for image, name in items]
+            layout.files[f'{split}.txt'] = ''.join(lines)
+            layout.sets[split]['ann_file'] = str(out / f'{split}.txt')
+    return layout

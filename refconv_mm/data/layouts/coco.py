@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ...files.errors import DataError
 from ..loading import reason
-from .base import Layout, check_splits, split_of
+from .base import Layout, split_of, with_val
 
 NAME = 'coco'
 NEEDS = "JSON files with 'images' and 'categories', the split in their names or folders, and the images"
 
 
-def find(root: Path) -> str:
-    """Says what makes a folder COCO; '' if nothing does."""
-    return next((f'{path.relative_to(root)} with images and categories' for path in _files(root)), '')
+def find(root: Path) -> list[Path]:
+    """The JSON files, at most one level down, that can hold boxes; they are not parsed, since they can be large."""
+    paths = sorted([*root.glob('*.json'), *root.glob('*/*.json')])
+    texts = {path: path.read_text(encoding='utf-8-sig', errors='replace') for path in paths}
+    return [path for path, text in texts.items() if '"images"' in text and '"categories"' in text]
 
 
-def read(root: Path, out: Path) -> Layout:
-    """Reads the categories, and finds the images."""
+def read(root: Path, out: Path, places: list[Path]) -> Layout:
+    """Reads the categories and finds the images; a file whose classes mmdet would number otherwise is written anew."""
     files: dict[str, Path] = {}
-    for path in _files(root):
+    for path in places:
         split = split_of(path.relative_to(root)) or 'train'
         # COCO has keypoints beside the boxes ('instances').
         if split not in files or path.name.startswith('instances'):
@@ -30,46 +33,56 @@ def read(root: Path, out: Path) -> Layout:
     contents, said = {split: _read_json(path) for split, path in files.items()}, []
     for split in [split for split in contents if split != 'train' and not contents[split]['annotations']]:
         said.append(f'{files[split].relative_to(root)} has no annotations to score with, so it is left out')
-        del contents[split]
-    check_splits({split: content['images'] for split, content in contents.items()}, root)
-    layout = Layout(NAME, 'detection', root, _classes(contents, files), said=said)
-    for split, content in contents.items():
-        prefix = dict(img=_image_folder(root, files[split], str(content['images'][0]['file_name'])))
-        ann_file = str(files[split].relative_to(root))
+        del contents[split], files[split]
+    own = {split: sorted(str(image['file_name']) for image in each['images']) for split, each in contents.items()}
+    parts = with_val(own, said, root)
+    _keep_classes(contents)
+    names = [row['name'] for row in contents['train']['classes']]
+    layout = Layout(NAME, 'detection', root, tuple(names), said=said)
+    for split, images in parts.items():
+        file, content = files.get(split, files['train']), contents.get(split, contents['train'])
+        found, ann_file = [row['name'] for row in content['classes']], str(file.relative_to(root))
+        if len(set(names)) < len(names) or sorted(found) != sorted(names):
+            text = f'{file} has the classes {found}, {files["train"]} has {names}'
+            raise DataError(f'{text}. Give all files the same classes, each once')
+        # mmdet numbers the categories that are called like a class, in the order of each file.
+        if parts is not own or [row['name'] for row in content['categories'] if row['name'] in names] != names:
+            layout.files[f'{split}.json'] = _part(content, set(images), names)
+            said.append(f'{split}.json is {ann_file} with clean class names in the order of train')
+            ann_file = str(out / f'{split}.json')
+        prefix = dict(img=_image_folder(root, file, images[0]))
         layout.sets[split] = dict(type='CocoDataset', ann_file=ann_file, data_prefix=prefix)
     return layout
 
 
-def _files(root: Path) -> list[Path]:
-    """The JSON files, at most one level down, that can hold boxes; they are not parsed, since they can be large."""
-    paths = sorted([*root.glob('*.json'), *root.glob('*/*.json')])
-    texts = {path: path.read_text(encoding='utf-8-sig', errors='replace') for path in paths}
-    return [path for path, text in texts.items() if '"images"' in text and '"categories"' in text]
-
-
 def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lists of a file, and as `classes` the categories with clean names."""
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
-        return {key: list(content.get(key) or ()) for key in ('images', 'annotations', 'categories')}
+        content = {key: list(content.get(key) or ()) for key in ('images', 'annotations', 'categories')}
+        return content | dict(classes=[{**row, 'name': str(row['name']).strip()} for row in content['categories']])
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f'{path} is no COCO file: {reason(error)}') from error
 
 
-def _classes(contents: dict[str, dict], files: dict[str, Path]) -> tuple[str, ...]:
-    """The names in the order of the train file, in which mmdet numbers them; all files must have this order."""
-    used = {note.get('category_id') for content in contents.values() for note in content['annotations']}
-    categories = contents['train']['categories']
-    parents = {item.get('supercategory') for item in categories if item.get('supercategory') != item['name']}
-    roots = [item['name'] for item in categories if item['name'] in parents and item['id'] not in used]
-    names = [str(item['name']) for item in categories if item['name'] not in roots]
-    for split, content in contents.items():
-        others = [item['name'] for item in content['categories'] if item['name'] not in roots]
-        if others != names or len(set(names)) < len(names):
-            raise DataError(
-                f'{files[split]} has the categories {others}, {files["train"]} has {names}; mmdet numbers the classes '
-                'in the order of each file. Give both the same different names in the same order'
-            )
-    return tuple(names)
+def _keep_classes(contents: dict[str, dict[str, list]]) -> None:
+    """Keeps no parent without a box in any file, and of several categories of one name only those with boxes."""
+    used = {split: {note.get('category_id') for note in each['annotations']} for split, each in contents.items()}
+    rows = [(split, row) for split, each in contents.items() for row in each['classes']]
+    parents = {row.get('supercategory') for _, row in rows if row.get('supercategory') != row['name']}
+    parents -= {row['name'] for split, row in rows if row['id'] in used[split]}
+    for split, each in contents.items():
+        alone = {name for name, n in Counter(row['name'] for row in each['classes']).items() if n == 1} - parents
+        each['classes'] = [row for row in each['classes'] if row['id'] in used[split] or row['name'] in alone]
+
+
+def _part(content: dict[str, list], images: set[str], names: list[str]) -> str:
+    """The JSON of some images, their annotations, and the classes in the order of the names."""
+    rows = [row for row in content['images'] if str(row['file_name']) in images]
+    numbers = {row['id'] for row in rows}
+    notes = [note for note in content['annotations'] if note.get('image_id') in numbers]
+    categories = sorted(content['classes'], key=lambda row: names.index(row['name']))
+    return json.dumps(dict(images=rows, annotations=notes, categories=categories))
 
 
 def _image_folder(root: Path, file: Path, name: str) -> str:

@@ -5,104 +5,100 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...files.errors import DataError
-from ..images import images_in
-from .base import Layout, check_splits, lines_of, names_masks, split_of
+from ..images import image_size, images_in
+from .base import Layout, lines_of, names_masks, split_of, with_val
 
 NAME = 'masks'
 NEEDS = 'a folder of images and one of label maps whose names begin with those of the images, or Cityscapes'
 IGNORE = 255
+LOSSY = ('.jpg', '.jpeg')
+Pairs = list[tuple[str, Path, Path]]  # the name without its end, the image, the label map
 
 
-def find(root: Path) -> str:
-    """Says what makes a folder masks; '' if nothing does."""
-    pairs = list(_cityscapes(root).values()) or _pairs(root)
-    return next((f'{a.relative_to(root)}/ with the label maps {b.relative_to(root)}/' for a, b in pairs), '')
+def find(root: Path) -> dict[Path, Pairs]:
+    """Each folder of images with their label maps, whose folder says so by its name or by images of one channel."""
+    if city := [path for path in sorted((root / 'leftImg8bit').glob('*/')) if (root / 'gtFine' / path.name).is_dir()]:
+        return {path: [] for path in city if split_of(path.name)}
+    files: dict[Path, list[Path]] = {}
+    for path in images_in(root, True):
+        files.setdefault(path.parent, []).append(path)
+    names = {folder: folder.relative_to(root) for folder in files if folder != root and folder.name[0] != '.'}
+    masks = [folder for folder, name in names.items() if names_masks(name)]
+    masks = masks or [folder for folder in names if _is_map(files[folder][0])]
+    found = {}
+    for images in sorted(set(names) - set(masks)):
+        allowed = split_of(names[images]), None
+        fits = (_paired(files[images], files[each]) for each in masks if split_of(names[each]) in allowed)
+        found[images] = next(filter(None, fits), [])
+    return {images: pairs for images, pairs in found.items() if pairs}
 
 
-def read(root: Path, out: Path, mask_values: Sequence[int] | None = None) -> Layout:
-    """Reads the numbers in the label maps of the train split; with `mask_values`, maps of class numbers are written."""
-    if city := _cityscapes(root):
-        cityscapes = importlib.import_module('mmseg.datasets').CityscapesDataset
-        layout = Layout('cityscapes', 'segmentation', root, tuple(cityscapes.METAINFO['classes']))
-        for split, (images, masks) in city.items():
-            prefix = dict(img_path=str(images.relative_to(root)), seg_map_path=str(masks.relative_to(root)))
-            layout.sets[split] = dict(type='CityscapesDataset', data_prefix=prefix)
+def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence[int] | None = None) -> Layout:
+    """Reads the numbers in the label maps; maps of other numbers or sizes than training needs are copied."""
+    if not any(places.values()):
+        classes = importlib.import_module('mmseg.datasets').CityscapesDataset.METAINFO['classes']
+        layout = Layout('cityscapes', 'segmentation', root, tuple(classes))
+        for images in places:
+            prefix = dict(img_path=f'leftImg8bit/{images.name}', seg_map_path=f'gtFine/{images.name}')
+            layout.sets[str(split_of(images.name))] = dict(type='CityscapesDataset', data_prefix=prefix)
         return layout
-    pairs: dict[str, tuple[Path, Path]] = {}
-    for images, masks in _pairs(root):
-        split = split_of(images.relative_to(root)) or 'train'
-        if split in pairs:
-            raise DataError(f'{root} has two folders of images for {split}: {pairs[split][0]} and {images}; join them')
-        pairs[split] = images, masks
-    check_splits({split: _stems(images) for split, (images, _) in pairs.items()}, root)
     layout = Layout(NAME, 'segmentation', root, ())
-    for split, (images, masks) in sorted(pairs.items()):
-        stems, end, folder = _stems(images), _end(images, masks) or '.png', str(masks.relative_to(root))
-        if split == 'train':
-            layout.classes = _classes(root, [masks / f'{stem}{end}' for stem in stems], mask_values)
-        if mask_values:
-            folder = str(out / f'label_maps/{split}')
-            written = [(masks / f'{stem}{end}', f'{stem}.png') for stem in stems]
-            layout.files[f'label_maps/{split}'], end = _mapped(written, mask_values), '.png'
-        prefix, suffix = dict(img_path=str(images.relative_to(root)), seg_map_path=folder), _suffix(images)
-        layout.sets[split] = dict(type='BaseSegDataset', img_suffix=suffix, seg_map_suffix=end, data_prefix=prefix)
+    own: dict[str, Pairs] = {}
+    for images, pairs in places.items():
+        if own.setdefault(split_of(images.relative_to(root)) or 'train', pairs) is not pairs:
+            raise DataError(f'{root} has several folders of images for one split, such as {images}; join them')
+    parts = with_val(own, layout.said, root)
+    layout.classes = _classes(root, [mask for _, _, mask in parts['train']], mask_values)
+    for split, pairs in sorted(parts.items()):
+        stem, image, mask = pairs[0]
+        prefix = dict(img_path=str(image.parent.relative_to(root)), seg_map_path=str(mask.parent.relative_to(root)))
+        ends = dict(img_suffix=image.name.removeprefix(stem), seg_map_suffix=mask.name.removeprefix(stem))
+        odd = sum(image_size(mask) not in (None, image_size(image)) for _, image, mask in pairs)
+        if odd or mask_values:
+            layout.files[f'label_maps/{split}'] = _copies(pairs, mask_values)
+            prefix['seg_map_path'], ends['seg_map_suffix'] = str(out / f'label_maps/{split}'), '.png'
+            layout.said.append(f'label_maps/{split}: copies of the label maps; {odd} had another size than their image')
+        layout.sets[split] = dict(type='BaseSegDataset', data_prefix=prefix, **ends)
+        if parts is not own:
+            layout.files[f'{split}.txt'] = ''.join(f'{stem}\n' for stem, _, _ in pairs)
+            layout.sets[split]['ann_file'] = str(out / f'{split}.txt')
     return layout
 
 
-def _cityscapes(root: Path) -> dict[str, tuple[Path, Path]]:
-    folders = {path: root / 'gtFine' / path.name for path in sorted((root / 'leftImg8bit').glob('*/'))}
-    return {split: (a, b) for a, b in folders.items() if b.is_dir() and (split := split_of(a.name))}
+def _is_map(path: Path) -> bool:
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
+        return len(picture.getbands()) == 1 and picture.format != 'JPEG'
+    return False
 
 
-def _pairs(root: Path) -> list[tuple[Path, Path]]:
-    """Folders of images, each with that of its label maps, which is known by its name."""
-    folders = {path.parent: path.parent.relative_to(root) for path in images_in(root, True) if path.parent != root}
-    masks = [folder for folder, name in sorted(folders.items()) if names_masks(name)]
-    pairs = []
-    for images in sorted(set(folders) - set(masks)):
-        allowed = split_of(folders[images]), None
-        fits = [each for each in masks if split_of(folders[each]) in allowed and _end(images, each) is not None]
-        pairs += [(images, each) for each in fits[:1]]
-    return pairs
-
-
-def _suffix(images: Path) -> str:
-    return Counter(path.suffix for path in images_in(images)).most_common(1)[0][0]
-
-
-def _stems(images: Path) -> list[str]:
-    suffix = _suffix(images)
-    return [path.name.removesuffix(suffix) for path in images_in(images) if path.suffix == suffix]
-
-
-def _end(images: Path, masks: Path) -> str | None:
-    """What the names of label maps have after those of the images, such as `_mask.png`; None if they do not fit."""
-    stems, names = _stems(images)[:50], [path.name for path in images_in(masks)]
-    ends = Counter(name[len(stem) :] for stem in stems for name in names if name.startswith(stem))
-    best = max(ends, key=lambda end: (ends[end], -len(end)), default=None)
-    return best if best is not None and 2 * ends[best] > len(stems) else None
+def _paired(images: list[Path], masks: list[Path]) -> Pairs:
+    """The images of the commonest suffix with their label maps, as `1_mask.png` for `1.jpg`; [] if most have none."""
+    suffix = Counter(path.suffix for path in images).most_common(1)[0][0]
+    stems = {path.name.removesuffix(suffix): path for path in images if path.suffix == suffix}
+    some = list(stems)[:50]
+    ends = Counter(path.name[len(stem) :] for stem in some for path in masks if path.name.startswith(stem))
+    best = max(ends, key=lambda end: (ends[end], -len(end)), default='')
+    fits = 2 * ends[best] > len(some)
+    return [(stem, path, masks[0].parent / f'{stem}{best}') for stem, path in stems.items()] if fits else []
 
 
 def _classes(root: Path, masks: list[Path], values: Sequence[int] | None) -> tuple[str, ...]:
     """The lines of `classes.txt`, or as many classes as the label maps have numbers."""
     numbers: set[int] = set()
-    for path in filter(Path.is_file, masks):
-        try:
-            with Image.open(path) as picture:
-                if len(picture.getbands()) > 1:
-                    raise DataError(f'{path} is a picture in {picture.mode}; a label map holds one number a pixel')
-                numbers |= set(np.unique(np.asarray(picture)).tolist())
-        except (OSError, SyntaxError):  # check-data tells the file
-            continue
-    known, lines = numbers - {IGNORE}, lines_of(root / 'classes.txt')
+    for path in masks:
+        with suppress(OSError, SyntaxError):  # check-data tells the file
+            numbers |= set(np.unique(_read(path, values)).tolist())
+    found, known, lines = sorted(numbers)[:8], numbers - {IGNORE}, lines_of(root / 'classes.txt')
+    if values and (absent := set(values) - numbers):
+        raise DataError(f'--mask-values: no label map of {root} has {sorted(absent)}; they have {found}')
     if not values and (len(known) < 2 or (not lines and max(known) >= 4 * len(known))):
-        found = sorted(numbers)[:8]
         raise DataError(
             f'the label maps of {root} hold only {found}, which are no class numbers, and {IGNORE} means "no label". '
             f'--mask-values {" ".join(map(str, found))} maps them to the classes 0, 1 and so on'
@@ -110,15 +106,31 @@ def _classes(root: Path, masks: list[Path], values: Sequence[int] | None) -> tup
     return tuple(lines or [f'class_{i}' for i in range(len(values) if values else max(known) + 1)])
 
 
-def _mapped(paths: list[tuple[Path, str]], values: Sequence[int]) -> Callable[[Path], None]:
-    """A function that writes label maps with class numbers into a folder; other numbers become "no label"."""
-    table = np.full(256, IGNORE, np.uint8)
-    table[list(values)] = np.arange(len(values))
+def _read(path: Path, values: Sequence[int] | None) -> np.ndarray:
+    """The numbers in a label map; grey values of colours, and numbers that JPEG changed, only with `values`."""
+    with Image.open(path) as picture:
+        one = len(picture.getbands()) == 1
+        if values or (one and picture.format != 'JPEG'):
+            return np.asarray(picture if one else picture.convert('L'))
+        kind = f'{picture.format} in {picture.mode}'
+    raise DataError(f'{path} is {kind}, no exact class numbers; --mask-values N ... takes the nearest grey values')
+
+
+def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None]:
+    """A function that writes label maps of class numbers in the size of the images; other numbers are "no label"."""
 
     def write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, name in paths:
-            with Image.open(path) as picture:
-                Image.fromarray(table[np.asarray(picture.convert('L'))]).save(folder / name)
+        for stem, image, mask in pairs:
+            with suppress(OSError, SyntaxError):
+                numbers = _read(mask, values)
+                if values:  # of JPEG, which changes numbers, the nearest
+                    far = np.abs(numbers[..., None].astype(np.int32) - np.array(values, np.int32))
+                    numbers = np.where((far.min(-1) == 0) | (mask.suffix.lower() in LOSSY), far.argmin(-1), IGNORE)
+                copy = Image.fromarray(numbers.astype(np.uint8))
+                width, height = image_size(image) or copy.size
+                if abs(copy.width * height / (copy.height * width) - 1) > 0.02:
+                    raise DataError(f'{mask} has {copy.width}x{copy.height} pixels, its image {width}x{height}')
+                copy.resize((width, height), Image.Resampling.NEAREST).save(folder / f'{stem}.png')
 
     return write

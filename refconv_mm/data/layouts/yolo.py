@@ -15,37 +15,32 @@ NAME = 'yolo'
 NEEDS = 'folders labels beside folders images, and the class names in data.yaml or classes.txt'
 
 
-def find(root: Path) -> str:
-    """Says what makes a folder YOLO; '' if nothing does."""
-    return next((str(path.relative_to(root)) for folder in _label_folders(root) for path in folder.rglob('*.txt')), '')
+def find(root: Path) -> list[Path]:
+    """The folders of labels, at most two levels down."""
+    folders = [path for depth in ('', '*/', '*/*/') for path in sorted(root.glob(f'{depth}labels'))]
+    return [path for path in folders if next(path.rglob('*.txt'), None)]
 
 
-def read(root: Path, out: Path) -> Layout:
+def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     """Reads the labels; the error names the lines that are no boxes."""
     said = ["no library reads YOLO's text files; the boxes are written as COCO JSON beside the configs"]
     layout = Layout(NAME, 'detection', root, _names(root), said=said)
     pairs: dict[str, list[tuple[Path, Path]]] = {}
-    for folder in _label_folders(root):
+    for folder in folders:
         images = folder.with_name('images')
         for image in images_in(images, True):
             label = folder / image.relative_to(images).with_suffix('.txt')
             pairs.setdefault(split_of(image.parent.relative_to(root)) or 'train', []).append((image, label))
     faults: list[str] = []
+    count = len(layout.classes)
     for split, part in with_val(pairs, said, root).items():
-        rows = []
-        for image, label in part:
-            width, height = image_size(image) or (0, 0)
-            faults += [] if width else [f'{image}: the image cannot be read']
-            boxes = _boxes(label, (width, height), len(layout.classes), faults)
-            rows.append((str(image.relative_to(root)), width, height, boxes))
+        rows = [(image, _boxes(label, image_size(image) or (0, 0), count, faults)) for image, label in part]
         layout.add_coco(out, split, rows)
     if faults:
         raise DataError(f'{len(faults)} labels of {root} are no boxes, such as:\n  ' + '\n  '.join(faults[:10]))
+    if more := sum(len(line.split()) > 5 for part in pairs.values() for _, label in part for line in lines_of(label)):
+        said.append(f'{more} polygons or oriented boxes became the upright boxes around them')
     return layout
-
-
-def _label_folders(root: Path) -> list[Path]:
-    return sorted(path for depth in ('', '*/', '*/*/') for path in root.glob(f'{depth}labels') if path.is_dir())
 
 
 def _boxes(label: Path, size: tuple[int, int], classes: int, faults: list[str]) -> list[tuple[int, list[float]]]:
@@ -95,10 +90,11 @@ def _names(root: Path) -> tuple[str, ...]:
             names = content['names']
             if content.get('kpt_shape'):
                 raise DataError(f'{path} has kpt_shape; lines with keypoints are not read')
-    if not names:
-        raise DataError(f'{root} has YOLO labels and no class names; write classes.txt, a name a line, as numbered')
     if isinstance(names, dict):
-        names = [names.get(str(number)) for number in range(len(names))]
-    if not isinstance(names, list) or None in names or not len({name.strip() for name in names}) == len(names) > 0:
-        raise DataError(f'{root}: names must list different classes, numbered from 0, not {names}')
-    return tuple(name.strip() for name in names)
+        names = [names.get(str(number), '') for number in range(len(names))]
+    names = tuple(name.strip() for name in names) if isinstance(names, list) else ()
+    if not names or len({*names, ''}) <= len(names):
+        raise DataError(
+            f'{root} has YOLO labels and needs class names, each once, in data.yaml or classes.txt: {names}'
+        )
+    return names
