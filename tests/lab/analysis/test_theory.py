@@ -10,7 +10,6 @@ from lab.analysis.kernels import KernelSet
 from lab.analysis.layers import Geometry, geometry_of, without_scaling
 from lab.analysis.report import theory as report
 from refconv_mm.hooks.angles import angle_between
-from refconv_mm.layers import RefConv2d
 from refconv_mm.layers.transformation import gram_matrices
 
 
@@ -48,18 +47,6 @@ def test_a_kernel_of_its_centre_alone_has_no_favourite():
     found = T.gram_spectrum(basis, geo)
     assert found['condition'] == pytest.approx(1)
     assert T.predict(basis, basis + torch.randn(4, 1, 3, 3), geo)['position'] is None  # a constant has no ranks
-
-
-def test_one_step_of_refocusing_is_the_plain_one_times_the_gram_matrix():
-    kernel, geo = depthwise(6)
-    layer = RefConv2d(6, 6, 3, groups=6, bias=False, gain=None, dtype=torch.float64)
-    layer.load_state_dict({'weight': kernel})
-    gradient = torch.randn_like(kernel)
-    optimizer = torch.optim.SGD([layer.trained], lr=0.1)
-    (layer.weight * gradient).sum().backward()
-    optimizer.step()
-    expected = kernel - 0.1 * (gradient.flatten(1) @ gram_matrices(kernel, geo.width, 3)[0]).view_as(kernel)
-    torch.testing.assert_close(layer.weight.detach(), expected)
 
 
 def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
