@@ -21,7 +21,7 @@ from .layouts import Layout, detect_layout
 from .loading import Loaded, load_sets
 
 SCOPES = {'detection': 'mmdet', 'segmentation': 'mmseg', 'classification': 'mmpretrain'}
-# Batch size, and the learning rates of the baseline and of what follows it (docs/results.md).
+# Batch size, and the learning rates of the baseline and of what follows it (docs/replication.md).
 RATES = {'detection': (8, 0.02, 0.005), 'segmentation': (4, 0.005, 0.005), 'classification': (32, 0.2, 0.04)}
 EPOCHS, LEAST, MOST = 20, 600, {'cpu': 3000, 'cuda': 30000}  # of the baseline, in steps but for the first
 
