@@ -72,17 +72,6 @@ def test_an_update_along_one_eigenvector_is_found_there(chosen):
     assert energy == pytest.approx([float(i == chosen) for i in range(9)], abs=1e-12)
 
 
-def test_random_updates_are_not_predicted():
-    found = []
-    for _ in range(60):
-        kernel, geo = depthwise(32)
-        found.append(T.predict(kernel, kernel + torch.randn_like(kernel), geo))
-    for name in ('direction', 'position'):
-        mean = sum(each[name] for each in found) / len(found)
-        assert abs(mean) < 3 / math.sqrt(8 * len(found))  # three standard errors of a rank correlation over nine
-    assert abs(sum(each['exponent'] for each in found) / len(found)) < 0.3
-
-
 def test_growth_by_the_diagonal_and_against_it():
     kernel, geo = depthwise()
     diagonal = gram_matrices(kernel, geo.width, 3)[0].diagonal().view(3, 3)
