@@ -14,9 +14,11 @@ from tests.conftest import ROOT
 
 RESULTS = runpy.run_path(str(ROOT / 'lab' / 'results' / 'whole_schedules.py'))
 REPORT = ROOT / 'docs' / 'replication.md'
-PAGES = [REPORT, ROOT / 'README.md', ROOT / 'docs' / 'recipes.md']
+PAGES = {
+    page.name: ' '.join(page.read_text().split()) for page in (REPORT, ROOT / 'README.md', ROOT / 'docs' / 'recipes.md')
+}  # without line breaks
 METAFILES = sorted(ROOT.glob('configs/*/metafile.yml')) + sorted(ROOT.glob('lab/configs/*/metafile.yml'))
-PAPER = {0.7, 1.2, 1.26, 1.3, 1.47, 1.5}  # gains that the paper reports
+PAPER = {0.7, 1.2, 1.26, 1.47}  # gains that the paper reports
 UNIT = '(?: (?:top-1|mAP|mIoU))'
 NUMBER = r'[+-]\d+\.\d+'
 
@@ -42,17 +44,17 @@ def measured() -> tuple[frozenset[str], tuple[float, ...]]:
     return frozenset(texts), tuple(mean for mean in means if math.isfinite(mean))
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES)
 def test_every_interval_is_that_of_two_arms(page):
-    found = re.findall(rf'({NUMBER}){UNIT}? \((?:95 % CI )?({NUMBER}) to ({NUMBER})', page.read_text())
+    found = re.findall(rf'({NUMBER}){UNIT}? \((?:95 % CI )?({NUMBER}) to ({NUMBER})', PAGES[page])
     assert found
     assert [one for one in found if '{} ({} to {})'.format(*one) not in measured()[0]] == []
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES)
 def test_every_score_is_a_mean_of_runs_or_the_papers(page):
     unknown = []
-    for text in re.findall(rf'(?<![\d.])(\d+(?:\.\d+)?){UNIT}', page.read_text()):
+    for text in re.findall(rf'(?<![\d.])(\d+(?:\.\d+)?){UNIT}', PAGES[page]):
         half = 0.5001 * 10.0 ** -len(text.partition('.')[2])
         if float(text) not in PAPER and not any(abs(abs(mean) - float(text)) <= half for mean in measured()[1]):
             unknown.append(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,12 +40,11 @@ WHOLE = {
 SHORT = ('cells', 'cells_gain', 'cells_early', 'streets', 'streets_lr', 'streets_early', 'cifar10', 'cifar10_schedule',
          'ablation')  # fmt: skip
 MAIN = CONTROL, 'refocused', 'gain1', 'speed'
+SHOWN = dict.fromkeys(WHOLE, MAIN) | dict(cifar10_adamw=(*MAIN, 'l2sp'))
 # The limits of the norm of all gradients in the plans' configs.
 CLIPS = dict.fromkeys(('cells', 'cells_gain', 'cells_early', 'cells_whole'), 35)
 CLIPS |= dict.fromkeys(('cifar10', 'cifar10_schedule', 'ablation'), 10)
-HEAD = (
-    '| net | difference | seeds | mean (95 % CI) | training loss | clipped at: steps |\n|---|---|---:|---:|---:|---:|'
-)
+HEAD = '| net | difference | seeds | mean (95 % CI) | training loss | clipped |\n|---|---|---:|---:|---:|---|'
 Runs = dict[str, dict[int, dict[str, str]]]  # rows of a CSV file by arm and seed
 
 
@@ -96,9 +96,9 @@ def rows(plan: str) -> Iterator[Row]:
             if arm == BASELINE or score is None or (against == BASELINE and plan in SHORT):
                 continue
             loss = paired(*(values(arms[each], 'train_loss') for each in (arm, against)))
-            shares = values(arms[arm], 'clipped').values()
-            share = f': {100 * max(shares):.0f} %' if shares else ', not logged'
-            clipped = f'{CLIPS[plan]}{share}' if plan in CLIPS else 'none'
+            shares, norms = (values(arms[arm], column).values() for column in ('clipped', 'grad_norm'))
+            note = f': {100 * max(shares):.0f} %, norm {statistics.median(norms):.1f}' if shares else ', not logged'
+            clipped = f'{CLIPS[plan]}{note}' if plan in CLIPS else 'no'
             yield Row(plan, task, arm, against, score, loss or summary({}), clipped)
             both = scores[arm].keys() & scores[against].keys()
             differences = {(task, seed): scores[arm][seed] - scores[against][seed] for seed in both}
@@ -121,7 +121,7 @@ def main_table() -> str:
     lines = [HEAD]
     for plan, name in WHOLE.items():
         for row in rows(plan):
-            if row.arm in MAIN:
+            if row.arm in SHOWN[plan]:
                 lines.append(f'| {name} | {row.cells()}')
                 name = ''
     return '\n'.join(lines)
@@ -129,7 +129,7 @@ def main_table() -> str:
 
 def draw(path: Path) -> None:
     """Differences of whole schedules in score and in training loss, orange where they exclude zero."""
-    found = [row for plan in WHOLE for row in rows(plan) if row.arm in MAIN]
+    found = [row for plan in WHOLE for row in rows(plan) if row.arm in SHOWN[plan]]
     figure, panels = plt.subplots(1, 2, figsize=(11, 0.3 * len(found) + 1), layout='constrained')
     for panel, title in zip(panels, ('score, in points', 'training loss'), strict=True):
         for height, row in enumerate(found):
