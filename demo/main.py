@@ -165,7 +165,7 @@ def conclusion(tasks: Sequence[DemoTask]) -> str:
     )
     return (
         f'What to conclude: refocused minus control is {found}. One seed cannot tell such a difference from chance '
-        '(lab/results.md has more seeds). The fused net has the parameters and the speed of the plain one.'
+        '(docs/replication.md has more seeds). The fused net has the parameters and the speed of the plain one.'
     )
 
 

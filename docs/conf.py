@@ -31,7 +31,8 @@ repository_pages = {
     'changelog': 'CHANGELOG.md',
     'security': 'SECURITY.md',
     'lab/comparison': 'lab/README.md',
-    **{f'lab/{name}': f'lab/{name}.md' for name in ('compare', 'results', 'analysis')},
+    'lab/results': 'lab/results/README.md',
+    **{f'lab/{name}': f'lab/{name}.md' for name in ('compare', 'analysis')},
     **{
         f'configs/{path.parent.name}': f'configs/{path.parent.name}/README.md'
         for path in ROOT.glob('configs/*/README.md')

@@ -99,16 +99,26 @@ def train(cfg: Config, start: Path) -> Path:
     return Path(cfg.work_dir, 'epoch_1.pth' if 'max_epochs' in cfg.train_cfg else 'iter_2.pth')
 
 
+def baseline_of(path: Path) -> Path:
+    """The baseline of a refocused config."""
+    return path.with_name(re.sub('_refconv[-a-z]*', '', path.name))
+
+
+def control_of(path: Path) -> Path:
+    """The control of a refocused config, which shares all but RefConv with it."""
+    kind = path.name.split('_refconv')[1].partition('_')[0]
+    names = {'': ['_control'], '-paper': ['_control-paper', '_control'], '-from-imagenet': ['']}[kind]
+    paths = [path.with_name(path.name.replace(f'_refconv{kind}', name)) for name in names]
+    return next(control for control in paths if control.is_file())
+
+
 def run_set(path: Path, folder: Path) -> None:
     """Runs the set of a refocused config as a user does: baseline, control, refocused run, fused, tested."""
-    baseline, control = (
-        path.with_name(re.sub('_refconv(-from-imagenet)?', kind, path.name)) for kind in ('', '_control')
-    )
-    cfg = Config.fromfile(baseline)
+    cfg = Config.fromfile(baseline_of(path))
     torch.manual_seed(0)
     data, start = make_data(cfg, folder / 'data'), random_checkpoint(cfg, folder / 'start.pth')
     start = train(shorten(cfg, folder / 'baseline', data), start)
-    train(shorten(Config.fromfile(control), folder / 'control', data), start)
+    train(shorten(Config.fromfile(control_of(path)), folder / 'control', data), start)
     cfg = shorten(Config.fromfile(path), folder / 'refocused', data)
     last = train(cfg, start)
     fused, plain = write_fused(fuse_checkpoint(cfg, read_checkpoint(last)), folder / 'fused')

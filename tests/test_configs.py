@@ -6,28 +6,34 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from refconv_mm import RefConv2d
+from refconv_mm import RefConv2d, RefConvOptions
+from refconv_mm.layers.options import KINDS
 from refconv_mm.openmmlab.config import plain_config
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.surgery import named_refconvs
-from refconv_mm.surgery.selection import kind_of
+from refconv_mm.surgery import named_refconvs, trainable
 from tests.conftest import ROOT
+from tests.short_runs import baseline_of, control_of
 
 CONFIGS = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
 LAB = sorted((ROOT / 'lab').glob('configs/*/*.py')) + sorted((ROOT / 'lab').glob('plans/*.py'))
 MODELS = CONFIGS + [path for path in LAB if path.parent.name == 'cifar10']
-REFCONV = [path for path in CONFIGS if '_refconv_' in path.name]
-FROM_IMAGENET = [path for path in CONFIGS if '_refconv-from-imagenet_' in path.name]
-# RefConv layers by architecture: the depthwise and grouped ones of its backbone.
+REFCONV = [path for path in CONFIGS if re.search('_refconv[-_]', path.name)]
+PLAIN = {other for path in REFCONV for other in (baseline_of(path), control_of(path))}
+# RefConv layers by architecture: the depthwise and grouped ones of its backbone, and all of them (the paper's setting).
 LAYERS = {
-    'mobilenetv3-small': 11,
-    'mobilenetv3-large': 15,
-    'shufflenetv2-1x': 19,
-    'convnext-tiny': 18,
-    'mobilevit-small': 7,
-    'efficientnet-b0': 16,
-    'segformer_mit-b0': 8,
+    'mobilenetv3-small': (11, 12),
+    'mobilenetv3-large': (15, 16),
+    'shufflenetv2-1x': (19, 20),
+    'convnext-tiny': (18, 19),
+    'mobilevit-small': (7, 14),
+    'efficientnet-b0': (16, 17),
+    'segformer_mit-b0': (8, None),
+    'resnet18': (0, 17),
+    'resnet50': (0, 17),
+    'densenet121': (0, 59),
+    'repvgg-a0': (0, 22),
 }
+MOBILENETV2 = 17, 18
 
 
 def name(path) -> str:
@@ -46,41 +52,32 @@ def test_it_says_how_to_run_it_and_names_what_exists(path):
         assert (path.parent / f'{directory}.py').is_file(), directory
 
 
-def in_a_set(path) -> bool:
-    return any(path.name == other.name.replace('_refconv', kind) for other in REFCONV for kind in ('', '_control'))
-
-
 # A baseline and a control have the model that is built as the plain one of the refocused config.
-@pytest.mark.parametrize('path', [path for path in MODELS if not in_a_set(path)], ids=name)
+@pytest.mark.parametrize('path', [path for path in MODELS if path not in PLAIN], ids=name)
 def test_it_builds(path):
     cfg = Config.fromfile(path)
     model = build_model(cfg)
     refocused = dict(named_refconvs(model))
     assert bool(refocused) == ('refconv' in path.name)
     if refocused:
-        stem = re.sub(r'_refconv.*', '', path.name)
-        assert len(refocused) == next((n for start, n in LAYERS.items() if stem.startswith(start)), 17)  # MobileNetV2
-        assert 'dense' not in map(kind_of, refocused.values())  # these lose by it (lab/results.md)
+        stem, of_paper = re.sub(r'_refconv.*', '', path.name), '-paper' in path.name
+        counts = next((counts for start, counts in LAYERS.items() if stem.startswith(start)), MOBILENETV2)
+        assert len(refocused) == counts[of_paper]
+        options = {layer.options for layer in refocused.values()}
+        assert options == {RefConvOptions(gain=None, kinds=KINDS, init='kaiming') if of_paper else RefConvOptions()}
         plain = build_model(plain_config(cfg))
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        assert trained == sum(p.numel() for p in plain.parameters() if p.requires_grad)
+        if not of_paper:
+            assert trainable(model) == trainable(plain)
         assert not any(isinstance(module, RefConv2d) for module in plain.modules())
 
 
 @pytest.mark.parametrize('path', REFCONV, ids=name)
 def test_the_control_is_the_refocused_run_without_refconv(path):
-    refocused, control = Config.fromfile(path), Config.fromfile(path.with_name(path.name.replace('refconv', 'control')))
+    refocused, control, baseline = map(Config.fromfile, (path, control_of(path), baseline_of(path)))
     plain = plain_config(refocused).to_dict()
     assert plain['model']['backbone'].pop('conv_cfg', None) is None
     assert plain == control.to_dict()
-    assert plain['model'] == Config.fromfile(path.with_name(path.name.replace('_refconv', ''))).to_dict()['model']
-
-
-@pytest.mark.parametrize('path', FROM_IMAGENET, ids=name)
-def test_the_control_of_refocusing_from_imagenet_is_the_baseline(path):
-    plain = plain_config(Config.fromfile(path)).to_dict()
-    assert plain['model']['backbone'].pop('conv_cfg') is None
-    assert plain == Config.fromfile(path.with_name(path.name.replace('_refconv-from-imagenet', ''))).to_dict()
+    assert plain['model'] == baseline.to_dict()['model']
 
 
 @pytest.mark.parametrize('stem', ['ssdlite_mobilenetv2', 'ssd300_mobilenetv2'])

@@ -5,12 +5,10 @@ import shutil
 import pytest
 
 from tests.short_runs import run_set
-from tests.test_configs import FROM_IMAGENET, REFCONV, name
+from tests.test_configs import REFCONV, name
 
 QUICK = 'mobilenetv3-small_refconv_imagenet.py'
-SETS = [
-    path if path.name == QUICK else pytest.param(path, marks=pytest.mark.slow) for path in [*REFCONV, *FROM_IMAGENET]
-]
+SETS = [path if path.name == QUICK else pytest.param(path, marks=pytest.mark.slow) for path in REFCONV]
 
 
 @pytest.mark.parametrize('path', SETS, ids=name)

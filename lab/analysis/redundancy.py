@@ -21,7 +21,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -182,20 +181,12 @@ def _mean(values: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def compared(layers: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """In how many layers each checkpoint is less redundant than the first, and whether the measures agree.
-
-    Returns:
-        By checkpoint: `layers`, their number; `less`, by measure; `kl_agree`, layers in which the three ways of making
-        a distribution say the same; `all_agree`, layers in which all measures do.
-    """
-    result = {}
-    for i, name in enumerate(names[1:], start=1):
-        values = [row['values'] for row in layers]
-        signs = [{m: LESS_REDUNDANT[m] * np.sign(row[i][m] - row[0][m]) for m in MEASURES} for row in values]
-        result[name] = dict(
+    """By checkpoint: the number of `layers`, and in how many it is `less` redundant than the first, by measure."""
+    values = [row['values'] for row in layers]
+    return {
+        name: dict(
             layers=len(values),
-            less={m: sum(bool(sign[m] > 0) for sign in signs) for m in MEASURES},
-            kl_agree=sum(len({sign[f'kl_{way}'] for way in WAYS}) == 1 for sign in signs),
-            all_agree=sum(len(set(sign.values())) == 1 for sign in signs),
+            less={m: sum(LESS_REDUNDANT[m] * (row[i][m] - row[0][m]) > 0 for row in values) for m in MEASURES},
         )
-    return result
+        for i, name in enumerate(names[1:], start=1)
+    }

@@ -32,7 +32,9 @@ def plus_minus(part: Mapping[str, Any] | None, key: str = 'mean', form: str = '.
     if part is None or part[key] is None:
         return ''
     error = part.get('error')
-    return f'{part[key]:{form}}' + ('' if error is None else f' ± {error:{".2g" if form == ".4g" else form}}')
+    return f'{part[key]:{form}}' + (
+        '' if error is None else f' ± {error:{".2g" if form == ".4g" else form.lstrip("+")}}'
+    )
 
 
 def mean_spread(values: Sequence[float], sign: str = '') -> str:
@@ -55,9 +57,9 @@ def redundancy(results: Mapping[str, Any]) -> list[str]:
     )
     first += ['## Mean over layers', table(['checkpoint', *LABELS.values()], mean)]
     if results['compared']:
-        head = ['less redundant, layers', *LABELS.values(), 'the three KL agree', 'all agree']
+        head = ['less redundant, layers', *LABELS.values()]
         rows = [
-            (f'{name}, of {part["layers"]}', *(part['less'][m] for m in measures), part['kl_agree'], part['all_agree'])
+            (f'{name}, of {part["layers"]}', *(part['less'][m] for m in measures))
             for name, part in results['compared'].items()
         ]
         first += [f'## Against {names[0]}', table(head, rows)]

@@ -24,7 +24,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--seeds', nargs='+', type=int, help="in place of the plan's")
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='tasks, arms or TASK/ARM')
     parser.add_argument('--steps', type=int, help='cut every training down to so many steps, for a trial')
-    parser.add_argument('--no-tune', action='store_true', help='leave the tuning out, for a trial')
     parser.add_argument('--jobs', type=positive, default=1, help='runs at the same time (default: %(default)s)')
     parser.add_argument('--threads', type=positive, default=1, help='threads of each (default: %(default)s)')
     parser.add_argument('--out-dir', help='the folder of all runs (default: work_dirs/compare/<plan>)')
@@ -36,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Runs the missing runs and reports; returns 1 if a run failed."""
     warnings.filterwarnings('ignore')  # of old code upstream
-    plan = read_plan(args.plan, args.seeds, args.steps, not args.no_tune)
+    plan = read_plan(args.plan, args.seeds, args.steps)
     plan_runs = PlanRuns(plan, Path(args.out_dir or f'work_dirs/compare/{plan.path.stem}'), args.only)
     if args.dry_run:
         print(list_runs(plan_runs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -98,5 +97,5 @@ def _brief(plan_runs: PlanRuns, result: dict[str, Any]) -> str:
     if result['diverged']:
         return result['diverged']
     task = plan_runs.plan.tasks[result['task']]
-    value = result['metrics'][result['split']].get(task.metric, math.nan) * task.scale
-    return f'{task.metric} ({result["split"]}) {value:.4g}, {result["steps"]} steps in {result["seconds"]:.0f} s'
+    value = result['metrics'][task.metric] * task.scale
+    return f'{task.metric} {value:.4g}, {result["steps"]} steps in {result["seconds"]:.0f} s'

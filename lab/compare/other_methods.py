@@ -1,21 +1,15 @@
-"""The methods beside refocusing: attention modules in the trained net, and a basis that follows the net."""
+"""Attention modules in a trained net, which the paper compares with."""
 
 from __future__ import annotations
 
 import copy
 from fnmatch import fnmatchcase
-from typing import Any
 
-import torch
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, MODELS
-from mmengine.runner import Runner
+from mmengine.registry import MODELS
 from mmengine.utils import get_object_from_string
 from torch import Tensor, nn
 
-from refconv_mm.layers import RefConv2d
-from refconv_mm.openmmlab.models import build_in_scope, unwrapped
-from refconv_mm.surgery import named_refconvs
+from refconv_mm.openmmlab.models import build_in_scope
 
 
 @MODELS.register_module(name='LabAttentionBackbone')
@@ -53,27 +47,3 @@ def build_attention_backbone(
 
 def _attend(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> Tensor:
     return layer.attention(output)
-
-
-@HOOKS.register_module()
-class LabFollowingBasisHook(Hook):
-    """Adds the update to the basis at intervals, so that the Gram matrices follow the net. Not in the paper.
-
-    Args:
-        interval: steps between two of these moves.
-    """
-
-    def __init__(self, interval: int) -> None:
-        self.interval = interval
-
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        if self.every_n_train_iters(runner, self.interval):
-            for _, layer in named_refconvs(unwrapped(runner.model)):
-                move_basis(layer)
-
-
-@torch.no_grad()
-def move_basis(layer: RefConv2d) -> None:
-    """Adds the update of a layer to its basis and starts it from zero; the kernel stays."""
-    layer.basis.copy_(layer.weight)
-    layer.restart()

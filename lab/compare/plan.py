@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 BASELINE = 'baseline'
 CONTROL = 'control'
 SCHEDULES = ('cosine', 'poly', 'constant')
-Point = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,7 @@ class Task:
         config: the config of every arm, before its own changes.
         baseline: the start of the arms.
         metric: name of the metric that decides, as the test prints it.
-        higher_is_better: whether larger values of it are better.
-        also: further metrics of the same runs, which are reported but decide nothing.
-        scale: a factor on all metrics in reports.
+        scale: a factor on the metric in reports.
         options: changes of the config for the baseline and all arms.
         budget: the length of the training of each arm.
     """
@@ -72,8 +68,6 @@ class Task:
     config: str
     baseline: Baseline
     metric: str
-    higher_is_better: bool = True
-    also: Sequence[str] = ()
     scale: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
@@ -110,20 +104,12 @@ class Plan:
         path: the file of the plan; paths in it are relative to its folder or to the working directory.
         tasks, arms: by name.
         seeds: of the runs that are reported.
-        tune_seeds: of the runs that choose a point of the grid, on the validation split.
-        grid: values by dotted name, the same for every arm; empty for no tuning.
     """
 
     path: Path
     tasks: dict[str, Task]
     arms: dict[str, Arm]
     seeds: tuple[int, ...]
-    tune_seeds: tuple[int, ...] = ()
-    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-
-    def points(self) -> list[Point]:
-        """The points of the grid; one without changes if there is none."""
-        return [tuple(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
     def arms_of(self, task: str) -> list[Arm]:
         """The arms of a task, in the plan's order."""

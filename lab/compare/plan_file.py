@@ -12,16 +12,13 @@ from refconv_mm.commands.arguments import read_config
 from .plan import BASELINE, CONTROL, SCHEDULES, Arm, Baseline, Budget, Plan, Task, find_file
 
 
-def read_plan(
-    path: str | Path, seeds: Sequence[int] | None = None, steps: int | None = None, tuned: bool = True
-) -> Plan:
+def read_plan(path: str | Path, seeds: Sequence[int] | None = None, steps: int | None = None) -> Plan:
     """Reads a plan.
 
     Args:
         path: a Python config.
         seeds: in place of the plan's.
         steps: the length of every training, for a trial.
-        tuned: False leaves out the plan's tuning.
 
     Raises:
         FileNotFoundError: the plan, or a config or checkpoint that it names, does not exist.
@@ -33,15 +30,11 @@ def read_plan(
         if not values.get(name):
             raise ValueError(f'{where}: a plan needs {name}')
     shared = _budget(values.get('budget'), f'{where}: budget')
-    tune = (tuned and values.get('tune')) or {}
-    _known(tune, ('seeds', 'grid'), f'{where}: tune')
     plan = Plan(
         path=Path(path).resolve(),
         tasks={name: _task(name, task, shared, f'{where}: tasks.{name}') for name, task in values['tasks'].items()},
         arms={name: _arm(name, arm, f'{where}: arms.{name}') for name, arm in values['arms'].items()},
         seeds=_seeds(values['seeds'] if seeds is None else seeds, f'{where}: seeds'),
-        tune_seeds=_seeds(tune.get('seeds', ()), f'{where}: tune.seeds'),
-        grid=tune.get('grid', {}),
     )
     _check(plan, where)
     return plan if steps is None else _with_steps(plan, steps)
@@ -133,12 +126,6 @@ def _check(plan: Plan, where: str) -> None:
                 raise ValueError(f'{place}: starts from itself ({" from ".join([*seen, other])})')
             seen.append(other)
             other = plan.arms[other].start
-    if bool(plan.grid) != bool(plan.tune_seeds):
-        raise ValueError(f'{where}: tune needs both, seeds and a grid')
-    if plan.grid and set(plan.tune_seeds) & set(plan.seeds):
-        raise ValueError(
-            f'{where}: tune.seeds must differ from seeds: the scores on the seeds that chose a point are biased'
-        )
     for task in plan.tasks.values():
         for file in (task.config, task.baseline.config, task.baseline.checkpoint, task.baseline.start):
             if file is not None:

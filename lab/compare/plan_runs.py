@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,19 @@ from mmengine.config import Config
 from refconv_mm.files.writing import read_json
 
 from .identity import key_of, run_identity
-from .plan import BASELINE, Plan, Point, find_file
+from .plan import BASELINE, Plan, find_file
 from .run_configs import arm_config, baseline_config
 
 
 class Run(NamedTuple):
-    """One training: an arm of a task with a seed, at a point of the grid (or the task's baseline)."""
+    """One training: an arm of a task, or its baseline, with a seed."""
 
     task: str
     arm: str
     seed: int
-    point: Point = ()
 
     def __str__(self) -> str:
-        point = ','.join(f'{name.rpartition(".")[2]}={value}' for name, value in self.point)
-        return f'{self.task}/{self.arm}{f"[{point}]" if point else ""}/seed {self.seed}'
+        return f'{self.task}/{self.arm}/seed {self.seed}'
 
 
 @dataclass(frozen=True)
@@ -75,45 +72,12 @@ class PlanRuns:
     # -- the runs ------------------------------------------------------------------------------------------
 
     def wanted(self) -> list[Run]:
-        """The runs that the plan needs as far as they are known, each after the run that it starts from.
-
-        With a grid, an arm's reported runs are known once its tuning is done.
-        """
+        """The runs that the plan needs, each after the run that it starts from."""
         runs: dict[Run, None] = {}
         for task, arm in self.pairs:
-            for run in [*self.tuning(task, arm), *(self.reported(task, arm) or [])]:
-                for one in self._line(run):
-                    runs[one] = None
+            for seed in self.plan.seeds:
+                runs |= dict.fromkeys(self._line(Run(task, arm, seed)))
         return list(runs)
-
-    def tuning(self, task: str, arm: str) -> list[Run]:
-        """The runs that choose an arm's point of the grid; none without a grid."""
-        if not self.plan.grid:
-            return []
-        return [Run(task, arm, seed, point) for point in self.plan.points() for seed in self.plan.tune_seeds]
-
-    def reported(self, task: str, arm: str) -> list[Run] | None:
-        """The runs of the report; None while the tuning of the arm is not done."""
-        point = self.chosen(task, arm)
-        return None if point is None else [Run(task, arm, seed, point) for seed in self.plan.seeds]
-
-    def chosen(self, task: str, arm: str) -> Point | None:
-        """The point with the best mean on the validation split over the tuning seeds; None while it is unknown.
-
-        A point at which a run diverged counts as the worst.
-        """
-        if not self.plan.grid:
-            return ()
-        scores = {}
-        for point in self.plan.points():
-            results = [self.result(Run(task, arm, seed, point)) for seed in self.plan.tune_seeds]
-            values = [self.value(result, 'val') for result in results if result is not None]
-            if len(values) < len(results):
-                return None
-            sign = 1 if self.plan.tasks[task].higher_is_better else -1
-            mean = statistics.fmean(values)
-            scores[point] = sign * mean if math.isfinite(mean) else -math.inf
-        return max(scores, key=lambda point: scores[point])
 
     def start_of(self, run: Run) -> Run | str | None:
         """The start of a run: another run, a checkpoint, or None for the start that its config names."""
@@ -122,19 +86,15 @@ class PlanRuns:
             return None if baseline.start is None else find_file(self.plan, baseline.start)
         before = self.plan.arms[run.arm].start
         if before is not None:
-            point = self.chosen(run.task, before)
-            return Run(run.task, before, run.seed, point if point is not None else self.plan.points()[0])
+            return Run(run.task, before, run.seed)
         if baseline.checkpoint:
             return find_file(self.plan, baseline.checkpoint)
         return Run(run.task, BASELINE, run.seed if baseline.seed is None else baseline.seed)
 
     def _line(self, run: Run) -> Iterator[Run]:
-        """A run after all runs that it starts from; a start whose point is unknown comes after its tuning."""
+        """A run after all runs that it starts from."""
         start = self.start_of(run)
         if isinstance(start, Run):
-            if start.arm != BASELINE:
-                for other in self.tuning(start.task, start.arm):
-                    yield from self._line(other)
             yield from self._line(start)
         yield run
 
@@ -143,9 +103,6 @@ class PlanRuns:
         start = self.start_of(run)
         if not isinstance(start, Run):
             return True
-        before = None if run.arm == BASELINE else self.plan.arms[run.arm].start
-        if before is not None and self.chosen(run.task, before) is None:
-            return False
         return bool((self.result(start) or {}).get('weights'))
 
     # -- the results ---------------------------------------------------------------------------------------
@@ -163,12 +120,11 @@ class PlanRuns:
                 cfg = baseline_config(self.plan, task, run.seed)
             else:
                 assert checkpoint is not None
-                cfg = arm_config(self.plan, task, self.plan.arms[run.arm], run.seed, run.point, checkpoint)
+                cfg = arm_config(self.plan, task, self.plan.arms[run.arm], run.seed, checkpoint)
             parts = run_identity(cfg, checkpoint)
             folder = self.out_dir / run.task / run.arm / f'seed{run.seed}-{key_of(parts)[:12]}'
-            record = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), start=checkpoint)
-            split = 'val' if run.seed in self.plan.tune_seeds and run.arm != BASELINE else 'test'
-            record |= dict(round=self.plan.round_of(run.arm), metric=task.metric, split=split, identity=parts)
+            record = dict(task=run.task, arm=run.arm, seed=run.seed, start=checkpoint, metric=task.metric)
+            record |= dict(round=self.plan.round_of(run.arm), identity=parts)
             self._prepared[run] = PreparedRun(run, folder, cfg, record)
         return self._prepared[run]
 
@@ -185,27 +141,11 @@ class PlanRuns:
             found = read_json(prepared.folder / 'result.json')
             if found is None or found['identity'] != prepared.record['identity']:
                 return None
-            if not found['diverged'] and prepared.record['split'] not in found['metrics']:
-                return None
             self._results[run] = found
         return self._results[run]
 
-    def value(self, result: dict[str, Any], split: str, metric: str | None = None) -> float:
-        """A metric of a split; NaN if the run diverged.
-
-        Args:
-            result: of :meth:`result`.
-            split: `'val'` or `'test'`.
-            metric: its name; by default the task's metric.
-
-        Raises:
-            ValueError: the test did not measure the metric.
-        """
+    def value(self, result: dict[str, Any]) -> float:
+        """The task's metric on the test split; NaN if the run diverged."""
         if result['diverged']:
             return math.nan
-        metrics, name = result['metrics'][split], metric or self.plan.tasks[result['task']].metric
-        if name not in metrics:
-            raise ValueError(
-                f'{self.plan.path}: tasks.{result["task"]}: no metric {name!r} was measured; there are {list(metrics)}'
-            )
-        return float(metrics[name])
+        return float(result['metrics'][self.plan.tasks[result['task']].metric])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from refconv_mm.files.errors import DataError
 
-from ..tables import table as grid
-from .plan import BASELINE, Point
+from ..tables import table
+from .plan import BASELINE
 from .plan_runs import PlanRuns, Run
 from .stats import Estimate, paired, summary
 
@@ -32,7 +31,6 @@ class Line:
     task: str
     arm: str
     against: str | None
-    point: Point
     scores: dict[int, float]
     results: dict[int, Result]
 
@@ -51,12 +49,12 @@ def report_lines(plan_runs: PlanRuns) -> dict[str, list[Line]]:
         rows = [(BASELINE, None, [run for run in wanted if run.task == task and run.arm == BASELINE])]
         for arm in plan_runs.plan.arms_of(task):
             if (task, arm.name) in plan_runs.pairs:
-                rows.append((arm.name, arm.against, plan_runs.reported(task, arm.name) or []))
+                rows.append((arm.name, arm.against, [Run(task, arm.name, seed) for seed in plan_runs.plan.seeds]))
         for name, against, runs in rows:
             done = {run.seed: result for run in runs if (result := plan_runs.result(run)) is not None}
-            scores = {seed: scale * plan_runs.value(result, 'test') for seed, result in done.items()}
+            scores = {seed: scale * plan_runs.value(result) for seed, result in done.items()}
             if done:
-                found.setdefault(task, []).append(Line(task, name, against, runs[0].point, scores, done))
+                found.setdefault(task, []).append(Line(task, name, against, scores, done))
     return found
 
 
@@ -90,27 +88,12 @@ def markdown(plan_runs: PlanRuns, found: dict[str, list[Line]], command: str) ->
         'a sample, the interval is the 95 % confidence interval of the mean paired difference (t distribution).',
     ]
     for task, lines in found.items():
-        spec = plan_runs.plan.tasks[task]
-        better = '' if spec.higher_is_better else ', lower is better'
-        parts += [f'## {task}: {spec.metric}{better}', score_table(lines)]
+        parts += [f'## {task}: {plan_runs.plan.tasks[task].metric}', score_table(lines)]
         if any(math.isfinite(training_loss(result)) for line in lines for result in line.results.values()):
-            losses = comparison_table(lines, training_loss)
-            parts += ['Mean training loss of the last tenth of the steps, against the same arms:', losses]
-        for name in spec.also:
-            values = partial(_scaled, plan_runs, spec.scale, name)
-            parts += [f'The same runs by {name}:', comparison_table(lines, values)]
-        if plan_runs.plan.grid:
-            seeds = list(plan_runs.plan.tune_seeds)
-            parts += [f'Tuned on the validation split, seeds {seeds}:', _tuning(plan_runs, task)]
-        if any('val' in result['metrics'] for line in lines for result in line.results.values()):
-            parts += ['The config validates on the test split: it has no validation split of its own.']
+            parts += ['Mean training loss of the last tenth of the steps:', loss_table(lines)]
     every = [line for lines in found.values() for line in lines]
     commits = {result['identity']['commit'] for line in every for result in line.results.values()}
     return '\n\n'.join([*parts, f'Commit: {", ".join(sorted(commits))}.']) + '\n'
-
-
-def _scaled(plan_runs: PlanRuns, scale: float, name: str, result: Result) -> float:
-    return scale * plan_runs.value(result, 'test', name)
 
 
 def score_table(lines: Sequence[Line]) -> str:
@@ -123,23 +106,20 @@ def score_table(lines: Sequence[Line]) -> str:
         seeds = str(own.n) + (f' ({diverged} diverged)' if diverged else '')
         change = difference_of(scores, line)
         cells = [number(change.mean, True) if change else '', interval(change)]
-        row = [line.arm + _point(line.point), seeds, number(own.mean), number(own.sd), line.against or '', *cells]
+        row = [line.arm, seeds, number(own.mean), number(own.sd), line.against or '', *cells]
         rows.append([*row, *costs(line)])
-    return grid(head, rows)
+    return table(head, rows)
 
 
-def comparison_table(lines: Sequence[Line], of: Callable[[Result], float]) -> str:
-    """Another number of the same runs: mean, difference, interval, and in how many seeds it is lower."""
-    values = {line.arm: {seed: of(result) for seed, result in line.results.items()} for line in lines}
+def loss_table(lines: Sequence[Line]) -> str:
+    """Training losses of the same runs, and their differences."""
+    values = {line.arm: {seed: training_loss(run) for seed, run in line.results.items()} for line in lines}
     rows = []
     for line in lines:
-        change, lower = difference_of(values, line), ''
-        if change and line.against:
-            own, control = values[line.arm], values[line.against]
-            lower = f'{sum(own[seed] < control[seed] for seed in own if seed in control)} of {change.n}'
-        cells = [number(change.mean, True) if change else '', interval(change), lower]
+        change = difference_of(values, line)
+        cells = [number(change.mean, True) if change else '', interval(change)]
         rows.append([line.arm, number(summary(values[line.arm]).mean), *cells])
-    return grid(['arm', 'mean', 'difference', '95 % CI', 'lower in'], rows)
+    return table(['arm', 'mean', 'difference', '95 % CI'], rows)
 
 
 def difference_of(values: dict[str, dict[int, float]], line: Line) -> Estimate | None:
@@ -171,24 +151,6 @@ def costs(line: Line) -> list[str]:
         return ['', '', '']
     seconds = sum(result['seconds'] for result in done) / len(done)
     return [str(done[0]['steps']), f'{seconds:.0f}', f'{done[0]["trainable"]:,}']
-
-
-def _tuning(plan_runs: PlanRuns, task: str) -> str:
-    points, rows, scale = plan_runs.plan.points(), [], plan_runs.plan.tasks[task].scale
-    for name in [name for of, name in plan_runs.pairs if of == task]:
-        cells = []
-        for point in points:
-            results = [plan_runs.result(Run(task, name, seed, point)) for seed in plan_runs.plan.tune_seeds]
-            values = {at: scale * plan_runs.value(result, 'val') for at, result in enumerate(results) if result}
-            chosen = '**' if point == plan_runs.chosen(task, name) else ''
-            cells.append(f'{chosen}{number(summary(values).mean)}{chosen}' if values else '')
-        rows.append([name, *cells])
-    return grid(['arm', *(_point(point).strip(' ()') for point in points)], rows)
-
-
-def _point(point: Point) -> str:
-    parts = [f'{name.rpartition(".")[2]}={value}' for name, value in point]
-    return f' ({", ".join(parts)})' if point else ''
 
 
 def number(value: float, signed: bool = False) -> str:

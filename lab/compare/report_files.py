@@ -33,15 +33,15 @@ def write_report(plan_runs: PlanRuns, command: str) -> list[Path]:
 
 
 def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
-    """The finished runs, also those of the tuning, one a row."""
+    """The finished runs, one a row."""
     rows = []
     for run in plan_runs.wanted():
         result = plan_runs.result(run)
         if result is None:
             continue
-        row = dict(task=run.task, arm=run.arm, seed=run.seed, point=dict(run.point), diverged=result['diverged'])
+        row = dict(task=run.task, arm=run.arm, seed=run.seed, diverged=result['diverged'])
         row |= {key: result.get(key, '') for key in ('round', 'steps', 'seconds', 'total_seconds', 'trainable')}
-        row |= {f'{split}/{name}': value for split, m in result['metrics'].items() for name, value in m.items()}
+        row |= {f'test/{name}': value for name, value in result['metrics'].items()}
         row |= dict(train_loss=training_loss(result))
         row |= {key: result.get(key, '') for key in ('max_norm', 'grad_norm', 'clipped')}
         row |= dict(order=result.get('data', {}).get('order', ''), commit=result['identity']['commit'])

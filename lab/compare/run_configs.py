@@ -15,7 +15,7 @@ from refconv_mm.commands.arguments import merge_options, open_config
 from refconv_mm.layers.options import KINDS
 from refconv_mm.openmmlab.config import is_refocused_config
 
-from .plan import Arm, Budget, Plan, Point, Task, find_file
+from .plan import Arm, Budget, Plan, Task, find_file
 from .speed import set_speed
 
 # The seeds of later rounds are this far apart, so that no round uses the seed of another run.
@@ -41,11 +41,10 @@ def baseline_config(plan: Plan, task: Task, seed: int) -> Config:
     return _ready(cfg, task.baseline.budget, seed)
 
 
-def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, point: Point, start: str) -> Config:
+def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, start: str) -> Config:
     """The config of an arm's run: the task's, with the arm's changes and nothing else.
 
     Args:
-        point: of the grid.
         start: the checkpoint that the run starts from; it decides the speeds of the kernels.
 
     Raises:
@@ -53,7 +52,6 @@ def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, point: Point, start:
     """
     cfg = copy.deepcopy(_open(find_file(plan, task.config)))
     merge(cfg, task.options, f'{plan.path}: tasks.{task.name}.options')
-    merge(cfg, dict(point), f'{plan.path}: tune.grid')
     merge(cfg, arm.changes, f'{plan.path}: arms.{arm.name}')
     if arm.refocus is not None:
         _refocus(cfg, arm.refocus, f'{plan.path}: arms.{arm.name}.refocus')
@@ -64,7 +62,7 @@ def arm_config(plan: Plan, task: Task, arm: Arm, seed: int, point: Point, start:
         cfg.get('default_hooks', {}).pop('refconv', None)
     cfg = _ready(cfg, task.budget, seed + ROUND * plan.round_of(arm.name))
     if arm.speed is not None:
-        like = arm_config(plan, task, plan.arms[arm.speed], seed, point, start)
+        like = arm_config(plan, task, plan.arms[arm.speed], seed, start)
         set_speed(cfg, like, start, f'{plan.path}: arms.{arm.name}')
     return cfg
 

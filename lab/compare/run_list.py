@@ -22,10 +22,6 @@ def list_runs(plan_runs: PlanRuns) -> str:
         else:
             state = 'to go on' if any(plan_runs.prepare(run).folder.glob('train/*.pth')) else 'to run  '
             rows.append(f'{state} {run}: {_steps(plan_runs, run)}')
-    open_arms = [f'{task}/{arm}' for task, arm in plan_runs.pairs if plan_runs.reported(task, arm) is None]
-    if open_arms:
-        more = len(open_arms) * len(plan_runs.plan.seeds)
-        rows.append(f'later    {more} runs at the points that tuning chooses: {", ".join(open_arms)}')
     return '\n'.join([*rows, f'{missing} runs to do'])
 
 

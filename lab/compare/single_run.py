@@ -50,17 +50,14 @@ def complete_run(folder: Path) -> None:
     now, planned = run_identity(cfg, start), record['identity']
     if changed := [part for part in now if now[part] != planned[part]]:
         raise ValueError(f'{folder}: changed since the run was planned: {", ".join(changed)}; start the plan again')
-    result = read_json(folder / 'result.json')  # exists if the run was tested on the other split
-    if result is None:
-        result = train_and_fuse(cfg, folder, start)
+    result = train_and_fuse(cfg, folder, start)
     if not result['diverged']:
-        result['metrics'] |= evaluate(folder, record['split'])
-        known = result['metrics'][record['split']]
-        if record['metric'] not in known:
-            raise ValueError(f'no metric {record["metric"]!r} was measured; there are {list(known)}')
+        result['metrics'] = evaluate(folder)
+        if record['metric'] not in result['metrics']:
+            raise ValueError(f'no metric {record["metric"]!r} was measured; there are {list(result["metrics"])}')
     machine = dict(machine=platform.node(), processor=platform.machine(), threads=torch.get_num_threads())
     machine |= dict(time=time.strftime('%Y-%m-%d %H:%M'))
-    result['total_seconds'] = result.get('total_seconds', 0.0) + time.monotonic() - begin
+    result['total_seconds'] = time.monotonic() - begin
     write_json(folder / 'result.json', {**result, **record, **machine})
     for path in [*folder.glob('train/*.pth'), folder / 'train/last_checkpoint']:
         path.unlink(missing_ok=True)
@@ -134,18 +131,15 @@ def fuse_run(cfg: Config, folder: Path) -> None:
     write_text(folder / 'fused.py', text)
 
 
-def evaluate(folder: Path, split: str) -> dict[str, dict[str, Any]]:
-    """Metrics of the fused model by split: of the given one, or of both if the config has the same data for both."""
+def evaluate(folder: Path) -> dict[str, Any]:
+    """Metrics of the fused model on the test split."""
     cfg = Config.fromfile(folder / 'fused.py', format_python_code=False)
     cfg.work_dir = str(folder / 'test')
-    own = cfg.get('val_dataloader') and cfg.val_dataloader.dataset != cfg.test_dataloader.dataset
-    if own and split == 'val':
-        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     name_run(cfg, 'test')
     runner, content = runner_for_checkpoint(cfg, str(folder / 'fused.pth'))
-    metrics = runner.test()
-    print(f'{split}: {content}: {metrics}', flush=True)
-    return {split: metrics} if own else dict(val=metrics, test=metrics)
+    metrics: dict[str, Any] = runner.test()
+    print(f'{content}: {metrics}', flush=True)
+    return metrics
 
 
 if __name__ == '__main__':

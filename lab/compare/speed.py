@@ -45,25 +45,24 @@ def set_speed(cfg: Config, like: Config, start: str, where: str) -> None:
     The decay of a step, which is the learning rate times the weight decay, stays the same.
 
     Args:
-        cfg: the config of the run, plain or refocused; the trained part of each kernel gets the factor.
+        cfg: the plain config of the run.
         like: the refocused config that decides the layers and `map_k`.
         start: the checkpoint that both start from.
         where: the place that an error message names.
 
     Raises:
-        ValueError: `like` is plain.
+        ValueError: `cfg` is refocused, or `like` is plain.
     """
-    if not is_refocused_config(like):
-        raise ValueError(f'{where}: speed must name a refocused arm')
+    if is_refocused_config(cfg) or not is_refocused_config(like):
+        raise ValueError(f'{where}: speed must name a refocused arm and stand in a plain one')
     cfg.setdefault('optim_wrapper', {})
     paramwise: dict[str, Any] = cfg.optim_wrapper.get('paramwise_cfg') or {}
     known = dict(paramwise.get('custom_keys') or {})
-    ending = 'refocus' if is_refocused_config(cfg) else 'weight'
     keys = dict(known)
     for name, mean in gram_diagonals(like, start).items():
-        key = f'{name}.{ending}'
+        key = f'{name}.weight'
         own = _own(known, key)
-        decay = own.get('decay_mult', paramwise.get('dwconv_decay_mult', 1.0) if ending == 'weight' else 1.0)
+        decay = own.get('decay_mult', paramwise.get('dwconv_decay_mult', 1.0))
         keys[key] = dict(own, lr_mult=own.get('lr_mult', 1.0) * mean, decay_mult=decay / mean)
     cfg.optim_wrapper.paramwise_cfg = dict(paramwise, custom_keys=keys)
 

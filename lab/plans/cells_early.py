@@ -15,4 +15,3 @@ arms = {
     'depthwise, gain100': dict(refocus=dict(gain=100.0, kinds=['depthwise'])),
     'depthwise, speed100': dict(speed='depthwise, gain100'),
 }
-tune = dict(_delete_=True)

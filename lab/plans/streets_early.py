@@ -17,4 +17,3 @@ arms = {
     'depthwise, gain100': dict(rate, refocus=dict(gain=100.0, kinds=['depthwise'])),
     'depthwise, speed100': dict(rate, speed='depthwise, gain100'),
 }
-tune = dict(_delete_=True)

@@ -2,7 +2,7 @@
 #
 # Whole schedules: the segmenter of streets.py trained to its end from ImageNet weights, then every arm for the same
 # schedule again from the same learning rate. One baseline a seed; its validation curve shows whether it has ended.
-# lab/results.md has five seeds of control and refocused, three of the others. One thread: 12 to 20 minutes a run.
+# docs/replication.md has five seeds of control and refocused, three of the others. One thread: 12 to 20 minutes a run.
 _base_ = './streets.py'
 
 schedule = dict(steps=900, warmup=45, schedule='poly', val_every=150)
@@ -22,4 +22,4 @@ arms = dict(
     gain1=dict(refocus=dict(gain=1.0)),
 )
 seeds = [0, 1, 2, 3, 4]
-tune, budget = None, None
+budget = None

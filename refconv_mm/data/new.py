@@ -21,7 +21,7 @@ from .images import image_size
 from .layouts import Layout, detect_layout
 from .loading import Loaded, load_sets
 
-# Batch size, the learning rates of the baseline and of what follows it (docs/results.md), and the fewest steps.
+# Batch size, the learning rates of the baseline and of what follows it (docs/replication.md), and the fewest steps.
 RATES = {
     'detection': (8, 0.02, 0.005, 1200),
     'segmentation': (4, 0.005, 0.005, 600),

@@ -72,14 +72,6 @@ def test_a_refocused_checkpoint_has_to_be_fused_first(seg_run):
     assert any(not torch.equal(kernel, before.kernels[layer]) for layer, kernel in fused.kernels.items())
 
 
-def test_samples_are_seeded_and_whole_where_they_can_be():
-    assert layers.sample(5, 8).tolist() == [0, 1, 2, 3, 4]
-    drawn = layers.sample(100, 8)
-    assert torch.equal(drawn, layers.sample(100, 8))
-    assert len(drawn.unique()) == 8
-    assert torch.equal(drawn, drawn.sort().values)
-
-
 def test_the_layers_that_were_refocused_are_the_default(save):
     """Heads that were never refocused would drown the effect of refocusing."""
     tensors = state(**dict.fromkeys(('backbone.a', 'backbone.b[0]', 'head.c'), torch.randn(4, 1, 3, 3)))

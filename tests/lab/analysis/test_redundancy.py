@@ -4,8 +4,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lab.analysis import redundancy as R
 from lab.analysis.kernels import KernelSet
@@ -46,17 +44,6 @@ def test_the_divergence_is_the_sum_over_positions():
     assert R.divergences(two, 'unit')[1, 0].item() == pytest.approx((q * (q / p).log()).sum().item(), **EXACT)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1000), st.floats(0.01, 100), st.integers(2, 8))
-def test_rescaling_a_channel_changes_only_the_softmax(seed, factor, count):
-    plain = rows(count, seed=seed)
-    scaled = plain.clone()
-    scaled[0] *= factor
-    before, after = R.measure_rows(plain), R.measure_rows(scaled)
-    for measure in ('kl_unit', 'kl_magnitude', 'cosine', 'effective_rank'):
-        assert after[measure] == pytest.approx(before[measure], rel=1e-9)
-
-
 def test_a_net_that_only_grew_looks_less_redundant_to_the_softmax_alone():
     kernel = rows(16).reshape(16, 1, 3, 3)
     results = R.measure(sets(before=kernel, grown=3 * kernel, flipped=-kernel))
@@ -90,10 +77,10 @@ def test_whole_filters_of_dense_layers_and_the_same_channels_everywhere():
         R.measure(sets(before=torch.zeros(4, 1, 3, 3)))
 
 
-def test_the_counts_say_where_measures_agree():
+def test_the_counts_say_where_channels_became_less_alike():
     spread, close = rows(6), rows(1) + 0.1 * rows(6, seed=1)
     results = R.measure(sets(before=close.reshape(6, 1, 3, 3), after=spread.reshape(6, 1, 3, 3)))
     part = results['compared']['after']
-    assert part == dict(layers=1, less=dict.fromkeys(R.MEASURES, 1), kl_agree=1, all_agree=1)
+    assert part == dict(layers=1, less=dict.fromkeys(R.MEASURES, 1))
     results = R.measure(sets(before=spread.reshape(6, 1, 3, 3), after=close.reshape(6, 1, 3, 3)))
     assert set(results['compared']['after']['less'].values()) == {0}

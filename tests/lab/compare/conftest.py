@@ -22,7 +22,7 @@ ARMS = """
 
 
 def write_plan(
-    folder: Path, city: Path, arms: str = ARMS, more: str = '', steps: int = 2, seeds: str = '[0, 1]', every: int = 100
+    folder: Path, city: Path, arms: str = ARMS, steps: int = 2, seeds: str = '[0, 1]', every: int = 100
 ) -> Path:
     """A plan whose arms start from `folder/start.pth`."""
     start = folder / 'start.pth'
@@ -32,13 +32,11 @@ def write_plan(
     text = f"""
 tasks = dict(streets=dict(
     config='{DEMO}/deeplabv3plus_mobilenetv2-d8_control_demo.py', baseline=dict(checkpoint='start.pth'), metric='mIoU',
-    also=['aAcc'],
     options={{{roots} 'train_dataloader.batch_size': 2, 'log_level': 'WARNING', 'optim_wrapper.optimizer.lr': 0.2}},
 ))
 arms = dict({arms})
 seeds = {seeds}
 budget = dict(steps={steps}, save_every={every})
-{more}
 """
     path = folder / 'plan.py'
     path.write_text(text)
@@ -80,5 +78,5 @@ def inside(monkeypatch) -> list[str]:
     return InProcess.started
 
 
-def open_runs(plan: Path, out: Path, **options) -> PlanRuns:
-    return PlanRuns(read_plan(plan, **options), out)
+def open_runs(plan: Path, out: Path) -> PlanRuns:
+    return PlanRuns(read_plan(plan), out)

@@ -1,16 +1,13 @@
-"""Attention modules behind layers of a backbone, and a basis that follows the net."""
+"""Attention modules behind layers of a backbone."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch import nn
 
 import lab.nets.small_images  # noqa: F401
-from lab.compare.other_methods import LabFollowingBasisHook, build_attention_backbone
-from refconv_mm import refocus
+from lab.compare.other_methods import build_attention_backbone
 
 SMALL = dict(type='LabSmallMobileNet')
 SE = dict(type='mmpretrain.models.utils.SELayer', ratio=4)
@@ -44,23 +41,3 @@ def test_a_pattern_without_a_layer_and_a_type_that_is_no_path_are_refused():
         build_attention_backbone(SMALL, SE, after='blocks.*')
     with pytest.raises(ValueError, match="type='SELayer', which cannot be imported"):
         build_attention_backbone(SMALL, dict(type='SELayer'), after='conv1')
-
-
-def test_the_basis_follows_and_the_kernel_stays():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8)).double()
-    refocus(model, kinds=('dense', 'depthwise'))
-    for layer in model:
-        nn.init.normal_(layer.trained)
-    before = copy.deepcopy(model)
-    hook = LabFollowingBasisHook(2)
-    hook.after_train_iter(SimpleNamespace(model=model, iter=0), 0)
-    assert torch.equal(model[1].basis, before[1].basis)
-    hook.after_train_iter(SimpleNamespace(model=model, iter=1), 1)
-    for old, new in zip(before, model, strict=True):
-        assert torch.equal(new.weight, old.weight)
-        assert torch.equal(new.basis, old.weight)
-        assert not new.trained.any()
-    fresh = nn.Conv2d(8, 8, 3, groups=8).double()
-    fresh.weight.data = before[1].weight.detach().clone()
-    refocus(holder := nn.Sequential(fresh))
-    torch.testing.assert_close(model[1].root, holder[0].root)

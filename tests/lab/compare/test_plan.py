@@ -29,8 +29,6 @@ from tests.lab.compare.conftest import write_plan
         ("start='control'", "start='contrl'", "start='contrl' is no arm"),
         ("start='control'", "start='control2'", 'starts from itself'),
         ('control=dict(),', "control=dict(tasks=['roads']),", r"unknown tasks \['roads'\]"),
-        ('seeds = [0, 1]', 'seeds = [0, 1]\ntune = dict(seeds=[2])', 'both, seeds and a grid'),
-        ('seeds = [0, 1]', "seeds = [0]\ntune = dict(seeds=[0], grid={'a': [1]})", 'must differ from seeds'),
     ],
 )
 def test_a_bad_plan_is_refused(city, tmp_path, old, new, message):
@@ -44,7 +42,7 @@ def test_a_bad_plan_is_refused(city, tmp_path, old, new, message):
 
 def config(plan, arm, seed=0):
     task = plan.tasks['streets']
-    return arm_config(plan, task, plan.arms[arm], seed, (), str(plan.path.parent / 'start.pth'))
+    return arm_config(plan, task, plan.arms[arm], seed, str(plan.path.parent / 'start.pth'))
 
 
 def test_an_arm_differs_from_the_control_in_what_it_says(city, tmp_path):
@@ -67,6 +65,7 @@ def test_an_arm_differs_from_the_control_in_what_it_says(city, tmp_path):
         ("control=dict(), a={'model.backbone.type.x': 1}", r'arms\.a: .* cannot be merged'),
         ("control=dict(), a={'refocus': {}, 'model.backbone.conv_cfg': dict(type='RefConv')}", 'refocused already'),
         ("control=dict(), a=dict(speed='control')", 'speed must name a refocused arm'),
+        ("control=dict(), b=dict(refocus={}), a=dict(refocus={}, speed='b')", 'and stand in a plain one'),
     ],
 )
 def test_a_bad_arm_is_refused(city, tmp_path, arms, message):
@@ -77,7 +76,7 @@ def test_a_bad_arm_is_refused(city, tmp_path, arms, message):
 
 def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_path):
     arms = "control=dict(), refocused=dict(refocus=dict()), speed=dict(speed='refocused'),"
-    arms += "both=dict(refocus=dict(gain=1.0), speed='refocused'), g=dict(refocus=dict(gain=10.0)), s=dict(speed='g'),"
+    arms += "g=dict(refocus=dict(gain=10.0)), s=dict(speed='g'),"
     plan = read_plan(write_plan(tmp_path, city, arms))
     start = tmp_path / 'start.pth'
     found = gram_diagonals(config(plan, 'refocused'), str(start))
@@ -86,10 +85,9 @@ def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_pat
     gram = gram_matrices(kernel, kernel.shape[0], 3)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean().item()
     assert found['backbone.layer1.0.conv.0.conv'] == pytest.approx(mean, rel=1e-9)
-    plain, refocused = (config(plan, arm).optim_wrapper.paramwise_cfg.custom_keys for arm in ('speed', 'both'))
+    keys = config(plan, 'speed').optim_wrapper.paramwise_cfg.custom_keys
     expected = dict(lr_mult=pytest.approx(mean), decay_mult=pytest.approx(1 / mean))
-    assert plain['backbone.layer1.0.conv.0.conv.weight'] == expected
-    assert refocused['backbone.layer1.0.conv.0.conv.refocus'] == expected
+    assert keys['backbone.layer1.0.conv.0.conv.weight'] == expected
     assert not is_refocused_config(config(plan, 'speed'))
     assert set(gram_diagonals(config(plan, 'g'), str(start)).values()) == {10.0}
     keys = config(plan, 's').optim_wrapper.paramwise_cfg.custom_keys
@@ -112,5 +110,5 @@ def test_the_shipped_plans_resolve(path, tmp_path, monkeypatch):
     for task in plan.tasks.values():
         for arm in plan.arms_of(task.name):
             if arm.speed is None:
-                cfg = arm_config(plan, task, arm, 0, plan.points()[0], 'no.pth')
+                cfg = arm_config(plan, task, arm, 0, 'no.pth')
                 assert is_refocused_config(cfg) == (arm.refocus is not None)
