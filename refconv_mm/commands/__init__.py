@@ -26,7 +26,7 @@ from ..version import __version__
 COMMANDS = {
     'new': 'write configs for a folder of data',
     'train': 'train a config, refocused or plain',
-    'test': 'test a refocused, fused or plain checkpoint, or an ONNX model',
+    'test': 'test a refocused, fused or plain checkpoint',
     'predict': 'draw and list predictions for images',
     'fuse': 'write a refocused checkpoint as a plain one',
     'export': 'write a checkpoint as an ONNX model',
