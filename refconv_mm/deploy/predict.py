@@ -88,7 +88,8 @@ class Predictor:
         # The data set's colours, unless it drew them at random or they belong to other classes.
         palette = self._palette or (list(classes or ()) == list(own.get('classes') or ()) and own.get('palette'))
         if classes and len(palette or ()) != len(classes):
-            palette = (255 * colormaps['hsv'](np.arange(len(classes)) / len(classes))[:, :3]).astype(int).tolist()
+            hues = colormaps['hsv'](np.arange(len(classes)) / len(classes))[:, :3]
+            palette = list(map(tuple, (255 * hues).astype(int).tolist()))
         self._inferencer.model.dataset_meta = dict(classes=classes, palette=palette)
         if self.scope == 'mmdet':
             self._inferencer.visualizer.dataset_meta = self._inferencer.model.dataset_meta
