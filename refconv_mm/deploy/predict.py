@@ -145,7 +145,7 @@ def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) ->
     """Adds a strip below a picture (RGB): a note, and names, each behind a patch of its colour."""
     if not names and not note:
         return picture
-    patches = [Patch(color=np.array(colour) / 255, label=name) for name, colour in names]
+    patches = [Patch(color=f'#{bytes(colour).hex()}', label=name) for name, colour in names]
     width = max(picture.shape[1], LEAST)
     columns = max(1, width // (LETTER * max((len(name) for name, _ in names), default=1) + 3 * LINE))
     rows = -(-len(names) // columns) + bool(note) + 0.5
