@@ -303,15 +303,17 @@ def test_a_written_config_trains_and_is_refocused(tmp_path, capsys):
     """From `refconv new` to a fused classifier, with an apostrophe in the path."""
     data, out = write_class_folders(tmp_path / "it's"), tmp_path / "my 'set'"
 
-    def refconv(*words):
+    def refconv(*words, code=0):
         with pytest.raises(SystemExit) as end:
             main([str(word) for word in words])
-        assert not end.value.code, capsys.readouterr()
+        assert (end.value.code or 0) == code, capsys.readouterr()
 
     refconv('new', data, '--out', out, '--weights', 'imagenet')
     edit(out / 'baseline.py', 'steps = ', 'steps = 6  # ')
     short = ('--cfg-options', 'train_dataloader.batch_size=2', *(f'{split}_dataloader.{key}=0'
              for split in ('train', 'val') for key in ('num_workers', 'persistent_workers')))  # fmt: skip
+    refconv('train', out / 'baseline.py', *short, 'load_from=http://127.0.0.1:9/x.pth', code=2)
+    assert '--init FILE starts from a local one' in capsys.readouterr().err
     refconv('train', out / 'baseline.py', *short, 'load_from=None')
     refconv('train', out / 'refocused.py', *short)
     assert (out / 'runs/refocused/fused.pth').is_file()

@@ -18,7 +18,6 @@ from .base import Layout, lines_of, names_masks, split_of, with_val
 NAME = 'masks'
 NEEDS = 'a folder of images and one of label maps whose names begin with those of the images, or Cityscapes'
 IGNORE = 255
-LOSSY = ('.jpg', '.jpeg')
 Pairs = list[tuple[str, Path, Path]]  # the name without its end, the image, the label map
 
 
@@ -126,7 +125,9 @@ def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None
                 numbers = _read(mask, values)
                 if values:  # of JPEG, which changes numbers, the nearest
                     far = np.abs(numbers[..., None].astype(np.int32) - np.array(values, np.int32))
-                    numbers = np.where((far.min(-1) == 0) | (mask.suffix.lower() in LOSSY), far.argmin(-1), IGNORE)
+                    numbers = np.where(
+                        (far.min(-1) == 0) | mask.suffix.lower().startswith('.jp'), far.argmin(-1), IGNORE
+                    )
                 copy = Image.fromarray(numbers.astype(np.uint8))
                 width, height = image_size(image) or copy.size
                 if abs(copy.width * height / (copy.height * width) - 1) > 0.02:
