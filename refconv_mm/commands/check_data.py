@@ -26,15 +26,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Checks; returns 1 if there are errors."""
     with tempfile.TemporaryDirectory() as folder:
-        path: str | Path = args.config
-        said: list[str] = []
-        if Path(path).is_dir():
-            written, said = write_configs(Path(path), Path(folder), True, None, args.layout, args.mask_values)
-            path = written[0]
-        cfg = arguments.open_config(path, args.cfg_options)
+        files, said = [Path(args.config)], list[str]()
+        if files[0].is_dir():
+            files, said = write_configs(files[0], Path(folder), True, None, args.layout, args.mask_values)
+        cfg = arguments.open_config(files[0], args.cfg_options)
         check_types(cfg)
         findings, sets = check_config(cfg, progress=True)
     ranges = [loaded.net_input for loaded in sets if loaded.net_input]
     print('\n'.join([*said[:1], *(loaded.describe() for loaded in sets), *said[1 + len(sets) :], *ranges]))
-    rich_print(findings_table(findings))
+    rich_print(findings_table(findings) if findings else 'no errors, no warnings')
     return int(any(finding.error for finding in findings))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,6 @@ from rich.table import Table
 from .images import why_unreadable
 from .loading import Finding, Loaded, load_sets, reason
 
-RARE = 0.001  # of all objects, images or pixels
-
 
 def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], list[Loaded]]:
     """Loads every image and annotation of the train, val and test sets as a training does.
@@ -34,8 +30,8 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], li
     sets = load_sets(cfg)
     trained: dict[bytes, str] = {}  # the images of the training by the digest of their pixels
     for loaded in sets:
-        loaders, same, first = _loaders(loaded.config), [], []
-        for number, sample in enumerate(track(loaded.samples, f'{loaded.split:>5}', disable=not progress)):
+        loaders, same, first = _loaders(loaded.config), list[str](), list[int]()
+        for number, sample in enumerate(track(loaded.samples, loaded.split, transient=True, disable=not progress)):
             if (pixels := check_sample(loaded, sample, loaders)) is None:
                 continue
             first += [number] * (len(first) < 4)
@@ -45,12 +41,10 @@ def check_config(cfg: Config, progress: bool = False) -> tuple[list[Finding], li
             elif digest in trained:
                 same.append(f'{image} = {trained[digest]}')
         if same:
-            text = f'{len(same)} of {len(loaded.samples)} images are also in train, such as {same[0]}'
-            loaded.find('images of train', loaded.place, text, error=False)
+            loaded.find('images of train', loaded.place, f'{len(same)} images, such as {same[0]}', error=False)
         _check_classes(loaded, sets[0])
         _check_pipeline(loaded, first, cfg)
-    _check_ids(sets, cfg)
-    _check_counts([loaded for loaded in sets if loaded.split == 'train'])
+    _compare_sets(sets, cfg)
     return [finding for loaded in sets for finding in loaded.findings], sets
 
 
@@ -66,16 +60,16 @@ def check_sample(loaded: Loaded, sample: dict, loaders: list[Any]) -> np.ndarray
     image, mask = sample.get('img_path'), sample.get('seg_map_path')
     where = str(mask or sample.get('xml_path') or image)
     if 'img' not in results:
-        kind = 'image unreadable' if Path(str(image)).exists() else 'image missing'
-        loaded.find(kind, image, why_unreadable(str(image)) or problem)
+        kind, text = 'image unreadable' if Path(str(image)).exists() else 'image missing', why_unreadable(str(image))
+        loaded.find(kind, image, text or problem or 'no transform Load... loads it', error=bool(text or problem))
     elif problem:
         loaded.find('annotation unreadable', where, (why_unreadable(mask) if mask else '') or problem)
     else:
         if isinstance(image, str) and (damage := why_unreadable(image)):
-            loaded.find('image damaged', image, f'{damage}; what is missing is grey', error=False)
+            loaded.find('image damaged', image, f'{damage}; older OpenCV fills the rest with grey', error=False)
         size = results['img'].shape[1], results['img'].shape[0]
         for number, item in enumerate(results.get('instances') or ()):
-            _check_box(loaded, where, f'object {number}', item, size)
+            _check_box(loaded, where, number, item, size)
         if mask and results.get('gt_seg_map') is not None:
             _check_map(loaded, mask, results['gt_seg_map'], size)
         return results['img']
@@ -106,14 +100,14 @@ def _loaders(config: dict) -> list[Any]:
     return [TRANSFORMS.build(copy.deepcopy(step)) for step in chosen]
 
 
-def _check_box(loaded: Loaded, where: str, name: str, item: dict, size: tuple[int, int]) -> None:
+def _check_box(loaded: Loaded, where: str, number: int, item: dict, size: tuple[int, int]) -> None:
     x1, y1, x2, y2 = box = item['bbox']
-    text = f'{name}: {box}, image {size[0]}x{size[1]}'
+    text = f'object {number}: {box}, image {size[0]}x{size[1]}'
     inside = min(min(x2, size[0]) - max(x1, 0), min(y2, size[1]) - max(y1, 0))
-    if not all(map(math.isfinite, box)) or inside <= 0:  # its loss is not finite
+    if not np.isfinite(box).all() or inside <= 0:  # its loss is not finite
         trains = loaded.split == 'train' and not item.get('ignore_flag')
         text += '; filter_cfg=dict(bbox_min_size=1) ignores boxes of no size' if trains else ''
-        loaded.find('box of no size', where, text, error=trains)
+        loaded.find('box of no size in the image', where, text, error=trains)
     # VOC counts pixels from 1, and many tools from 0, so a pixel more is no fault.
     elif min(box) < -1 or x2 > size[0] + 1 or y2 > size[1] + 1:
         loaded.find('box outside the image', where, text, error=False)
@@ -121,8 +115,7 @@ def _check_box(loaded: Loaded, where: str, name: str, item: dict, size: tuple[in
 
 def _check_map(loaded: Loaded, path: str, numbers: np.ndarray, size: tuple[int, int]) -> None:
     if Path(path).read_bytes()[:2] == b'\xff\xd8':
-        text = 'JPEG changes the numbers at edges; write the maps as PNG'
-        loaded.find('label map as JPEG', path, text, error=False)
+        loaded.find('label map as JPEG', path, 'JPEG changes the numbers at edges; write PNG', error=False)
     if numbers.ndim > 2:
         loaded.find('label map with colours', path, f'{numbers.shape[2]} channels; a map has one number a pixel')
         return
@@ -143,8 +136,8 @@ def _check_classes(loaded: Loaded, first: Loaded) -> None:
         if lost := [repr(name) for name in classes if not loaded.in_files[name]]:  # misspelt?
             text += f'; its classes {", ".join(lost[:20])} have no object there'
         loaded.find('classes differ', loaded.place, text, error=bool(lost))
-    pairs = [(f'files of {first.split}', names, first.names)] * bool(names and first.names)
-    pairs += [(f'config of {first.split}', classes, first.classes)] * bool(classes and first.classes)
+    pairs = [(f'files of {first.split}', names or first.names, first.names or names)]
+    pairs += [(f'config of {first.split}', classes or first.classes, first.classes or classes)]
     # Folders can have other names than the classes.
     pairs += [('config', names, classes)] * bool(loaded.coco.get('categories') or sorted(names) == sorted(classes))
     for where, mine, others in pairs:
@@ -165,33 +158,25 @@ def _check_pipeline(loaded: Loaded, numbers: list[int], cfg: Config) -> None:
             preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **config})
             pixels = torch.cat([preprocessor(batch)['inputs'].flatten() for batch in batches])
             low, mean, high = (f'{float(x):.2f}' for x in (pixels.min(), pixels.mean(), pixels.max()))
-            loaded.net_input = f'the net gets numbers from {low} to {high}, on average {mean}'
+            loaded.net_input = f'the net gets {low} to {high}, on average {mean}; weights want those of their training'
     except Exception as error:  # whatever a transform trips over
         loaded.find('pipeline fails', loaded.place, reason(error))
 
 
-def _check_ids(sets: list[Loaded], cfg: Config) -> None:
-    """Looks for ids that occur twice in a COCO file, or in several sets whose metric takes them for one image."""
-    for loaded in sets:
-        for key in ('images', 'annotations') if getattr(type(loaded.dataset), 'ANN_ID_UNIQUE', False) else ():
-            if twice := _twice(item.get('id') for item in loaded.coco.get(key) or ()):
-                loaded.find('ids that occur twice', loaded.place, f'{len(twice)} {key}: {", ".join(twice[:8])}')
+def _compare_sets(sets: list[Loaded], cfg: Config) -> None:
+    """Looks for ids that occur twice in a file or to a metric, and for classes with few objects in the training."""
+    keys = [(one, key) for one in sets for key in ('images', 'annotations')]
+    ids = [(one, f'{key} of one id', [item.get('id') for item in one.coco.get(key) or ()]) for one, key in keys]
     for split in ('val', 'test'):
-        parts = [loaded for loaded in sets if loaded.split == split]
-        ids = [number for part in parts for number in {sample.get('img_id') for sample in part.samples} - {None}]
-        if (twice := _twice(ids)) and 'VOCMetric' not in str(cfg.get(f'{split}_evaluator')):
-            text = f'{len(twice)}, such as {twice[0]}: the metric takes them for one image'
-            parts[0].find('image ids in two sets', ', '.join(part.place for part in parts), text)
-
-
-def _twice(items: Iterable) -> list[str]:
-    return [str(item) for item, n in Counter(items).items() if n > 1]
-
-
-def _check_counts(train: list[Loaded]) -> None:
-    """Looks for classes with few objects in the training, or none."""
-    counts = sum((loaded.counts for loaded in train), Counter())
-    names = dict.fromkeys(name for loaded in train for name in loaded.classes)
-    if few := [f'{name!r} {counts[name]}' for name in names if counts[name] < RARE * counts.total()]:
-        text = f'{", ".join(few[:20])}, of {counts.total()}'
-        train[0].find('rare classes', train[0].place, text, error=False)
+        parts = [one for one in sets if one.split == split]
+        if parts and 'VOCMetric' not in str(cfg.get(f'{split}_evaluator')):
+            found = [number for one in parts for number in {sample.get('img_id') for sample in one.samples}]
+            ids.append((parts[0], 'images of one id in two sets', found))
+    for one, kind, numbers in ids:
+        if twice := [str(number) for number, n in Counter(numbers).items() if n > 1 and number is not None]:
+            one.find(kind, one.place, f'{len(twice)}: {", ".join(twice[:8])}')
+    train = [one for one in sets if one.split == 'train']
+    counts = sum((one.counts for one in train), Counter())
+    names = dict.fromkeys(name for one in train for name in one.classes)
+    if few := [f'{name!r} {counts[name]}' for name in names if counts[name] < 0.001 * counts.total()]:
+        train[0].find('rare classes', train[0].place, f'{", ".join(few[:20])}, of {counts.total()}', error=False)

@@ -28,10 +28,7 @@ def image_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def why_unreadable(path: str | Path) -> str:
-    """Decodes an image and returns the decoder's reason why that fails; '' if it does not fail.
-
-    A JPEG is decoded at an eighth of its size. mmcv fills the missing part of a truncated file with grey.
-    """
+    """Decodes an image, a JPEG at an eighth of its size; returns the decoder's reason why that fails, or ''."""
     path = Path(path)
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,8 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A fault of the data. An error stops a training or makes a score wrong; the others are warnings."""
 
     split: str
@@ -64,10 +63,10 @@ class Loaded:
 
     def describe(self) -> str:
         """Returns the counts in a line."""
-        line = f'{self.split}: {len(self.samples)} images'
-        line += f' ({self.left_out} more left out by filter_cfg)' if self.left_out else ''
+        left = f' ({self.left_out} more left out by filter_cfg)' if self.left_out else ''
         names = dict.fromkeys((*self.classes, *self.counts)) if self.counts else ()
-        return '; '.join([line, ', '.join(f'{name} {self.counts[name]}' for name in names)]).removesuffix('; ')
+        counted = ''.join(f', {name} {self.counts[name]}' for name in names).replace(', ', '; ', 1)
+        return f'{self.split}: {len(self.samples)} images{left}{counted}'
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
@@ -85,8 +84,7 @@ def load_sets(cfg: Config) -> list[Loaded]:
     configs = {split: (cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in ('train', 'val', 'test')}
     if not any(configs.values()):
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader to check')
-    if configs['test'] == configs['val']:
-        del configs['test']
+    configs['test'] = configs['test'] if configs['test'] != configs['val'] else None
     return [load(leaf, split) for split, config in configs.items() if config for leaf in leaves(config)]
 
 
@@ -111,8 +109,7 @@ def load(leaf: dict, split: str) -> Loaded:
         except Exception as error:  # whatever a reader trips over in a damaged list
             loaded.find('data set unreadable', loaded.place, reason(error))
     if not loaded.samples and not loaded.findings:
-        text = f'filter_cfg leaves out all {loaded.left_out}' if loaded.left_out else 'the list or the folder is empty'
-        loaded.find('no images', loaded.place, text)
+        loaded.find('no images', loaded.place, f'filter_cfg leaves out {loaded.left_out}')
     _count(loaded)
     return loaded
 
@@ -145,8 +142,7 @@ def _parse(loaded: Loaded, parse: Callable, raw: dict) -> Any:
     notes = [note for note in raw.get('raw_ann_info') or () if note.get('category_id') in ids]
     lost = sum(not note.get('ignore') for note in notes) - len(info.get('instances') or ())
     if notes and lost:
-        text = f'{lost} of no size or outside the image, so mmdet leaves them out'
-        loaded.find('boxes dropped', where, text, error=False)
+        loaded.find('boxes dropped', where, f'{lost} of no size or outside the image, which mmdet drops', error=False)
     return info
 
 

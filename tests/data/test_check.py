@@ -1,6 +1,7 @@
 """check-data: each kind of fault, in the data sets that a config names."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -59,18 +60,9 @@ def test_mmdet_numbers_classes_by_each_file(made, tmp_path):
     change(root / 'annotations/instances_test.json', lambda c: c['categories'].reverse())
     assert found(cfg) == {('val', 'class numbers'): 2}
     assert text(cfg, 'class numbers').startswith("label 0 is 'triangle' here and 'disc' in the files of train")
-
-
-def test_names_of_classes_in_coco(made, tmp_path):
-    root, cfg = prepared(made, 'coco', tmp_path)
-    file, metainfo = root / 'annotations/instances_train.json', cfg.train_dataloader.dataset.metainfo
-    change(file, lambda c: c['categories'].append(dict(id=99, name='disc')))
-    assert text(cfg, 'class numbers').startswith("label 3 is 'disc' here and 'nothing' in the config")
-    change(file, lambda c: c['categories'][-1].update(name='rings'))  # a category without a box
-    assert check_config(cfg)[0] == []
-    metainfo.classes = ('disc', 'squares', 'triangle')
-    assert found(cfg) == {('train', 'class numbers'): 1, ('train', 'classes differ'): 1, ('val', 'class numbers'): 2}
-    metainfo.classes = ('unknown',)
+    change(root / 'annotations/instances_test.json', lambda c: c['categories'].append(dict(c['categories'][0], id=99)))
+    assert text(cfg, 'class numbers').startswith("label 0 is 'triangle' here and 'disc' in the files of train")
+    cfg.train_dataloader.dataset.metainfo.classes = ('unknown',)
     assert text(cfg, 'class numbers').startswith("label 0 is 'nothing' here and 'unknown' in the config")
 
 
@@ -114,20 +106,13 @@ def test_label_maps_as_jpeg(tmp_path):
 
 def test_what_mmdet_drops_from_coco(made, tmp_path):
     root, cfg = prepared(made, 'coco', tmp_path)
-    file = root / 'annotations/instances_train.json'
-
-    def spoil(content):
-        first, second, third, *_ = content['annotations']
-        first.update(category_id=98)
-        second.update(bbox=[1, 2, 0, 5])
-        del third['area']
-
-    change(file, spoil)
-    (root / 'train' / json.loads(file.read_text())['images'][-2]['file_name']).write_bytes(b'')
+    for number, fault in enumerate((dict(category_id=98), dict(bbox=[1, 2, 0, 5]), dict(area='none'))):
+        change(root / 'annotations/instances_train.json', lambda c: c['annotations'][number].update(fault))  # noqa: B023
+    sorted((root / 'train').iterdir())[-2].write_bytes(b'')
     assert found(cfg) == {('train', kind): 1 for kind in ('annotation unreadable', 'image unreadable')}
     assert found(cfg, error=False) == {('train', kind): 1 for kind in ('boxes dropped', 'classes differ')}
     assert text(cfg, 'image unreadable') == 'empty file'
-    assert "KeyError: 'area'" in text(cfg, 'annotation unreadable')
+    assert text(cfg, 'annotation unreadable').startswith("TypeError: '<=' not supported")
 
 
 def test_ids_that_occur_twice_and_boxes_without_a_mask(made, tmp_path):
@@ -140,7 +125,7 @@ def test_ids_that_occur_twice_and_boxes_without_a_mask(made, tmp_path):
     change(file, lambda c: [note.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for note in c['annotations']])
     assert found(cfg) == {}
     change(file, lambda c: c['annotations'][1].update(id=0))
-    assert text(cfg, 'ids that occur twice') == '1 annotations: 0'
+    assert text(cfg, 'annotations of one id') == '1: 0'
 
 
 def test_coco_without_annotations_and_two_sets_with_the_same_ids(made, tmp_path):
@@ -149,7 +134,7 @@ def test_coco_without_annotations_and_two_sets_with_the_same_ids(made, tmp_path)
     assert check_config(cfg)[0] == []
     one = cfg.val_dataloader.dataset
     cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[one, one])
-    assert text(cfg, 'image ids in two sets') == '4, such as 100: the metric takes them for one image'
+    assert text(cfg, 'images of one id in two sets') == '4: 100, 101, 102, 103'
     cfg.val_evaluator = dict(type='VOCMetric')
     assert found(cfg) == {}
 
@@ -158,18 +143,9 @@ def test_a_train_set_that_validates_and_images_of_train_in_val(made, tmp_path):
     root, cfg = prepared(made, 'class folders', tmp_path)
     assert check_config(cfg)[0] == []
     Image.open(root / 'train/red/000.png').save(root / 'val/red/another.png', compress_level=0)
-    assert text(cfg, 'images of train').startswith('1 of 9 images are also in train, such as ')
+    assert text(cfg, 'images of train').startswith('1 images, such as ')
     cfg.val_dataloader.dataset.data_prefix = 'train'
-    assert text(cfg, 'images of train').startswith('16 of 16 images')
-
-
-def test_hidden_class_folders(made, tmp_path):
-    root, cfg = prepared(made, 'class folders', tmp_path)
-    (root / 'train/.ipynb_checkpoints').mkdir()
-    assert 'AssertionError' in text(cfg, 'data set unreadable')
-    (root / 'train/.ipynb_checkpoints').rmdir()
-    cfg.val_dataloader.dataset.metainfo.classes = ('red', 'blue')
-    assert ('val', 'class numbers') in found(cfg)
+    assert text(cfg, 'images of train').startswith('16 images')
 
 
 def test_lists_and_images_of_voc(made, tmp_path):
@@ -183,42 +159,37 @@ def test_lists_and_images_of_voc(made, tmp_path):
         file.rename(file.with_name('a name' + suffix.replace('png', 'jpg')))
     listed.write_text(listed.read_text().replace('000001', 'a name'))
     assert found(cfg) == {}
-    data = (images / 'a name.jpg').read_bytes()
-    (images / 'a name.jpg').write_bytes(data[: len(data) // 2])
-    # OpenCV 4.11 fills the rest with grey, 4.14 refuses the file.
-    assert [each.what.split(' (')[0] for each in check_config(cfg)[0]] == ['image file is truncated']
-    listed.write_text('')
-    assert found(cfg) == {('train', 'no images'): 1}
 
 
-def test_boxes_of_no_size_or_outside_the_image(made, tmp_path):
+NO_SIZE, OUTSIDE = 'box of no size in the image', 'box outside the image'
+
+
+@pytest.mark.parametrize(('left', 'right', 'least', 'error', 'kind'), [
+    (40, 40, 1, False, NO_SIZE), (40, 40, None, True, NO_SIZE), (60, 40, None, True, NO_SIZE), (200, 240, 1, True, NO_SIZE),
+    (50, 950, None, False, OUTSIDE),
+])  # fmt: skip
+def test_boxes(made, tmp_path, left, right, least, error, kind):
+    """Errors are those after which the loss of mmdet's SSD was not finite."""
     root, cfg = prepared(made, 'voc', tmp_path)
     xml = root / 'VOC2007/Annotations/000001.xml'
-    start = xml.read_text()
-    number = start.split('<xmin>')[1].split('<')[0]
-    xml.write_text(start.replace(f'<xmax>{start.split("<xmax>")[1].split("<")[0]}', f'<xmax>{number}', 1))
-    assert found(cfg) == {}
-    cfg.train_dataloader.dataset.filter_cfg.pop('bbox_min_size')
-    assert found(cfg) == {('train', 'box of no size'): 1}
-    xml.write_text(start.replace('<xmax>', '<xmax>9', 1))
-    assert found(cfg) == {}
-    assert found(cfg, error=False) == {('train', 'box outside the image'): 1}
-    xml.write_text(start.replace('<xmin>', '<xmin>9', 1).replace('<xmax>', '<xmax>99', 1))
-    assert found(cfg) == {('train', 'box of no size'): 1}
+    corners = f'<xmin>{left}</xmin>', f'<xmax>{right}</xmax>'
+    xml.write_text(re.sub('<xmax>.*?</xmax>', corners[1], re.sub('<xmin>.*?</xmin>', corners[0], xml.read_text())))
+    cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = least
+    assert found(cfg, error)['train', kind] == xml.read_text().count('<xmin>')
+    assert found(cfg, not error) == {}
 
 
 def test_label_maps_one_by_one(made, tmp_path):
     root, cfg = prepared(made, 'masks', tmp_path)
     maps = sorted((root / 'masks/train').iterdir())
-    Image.open(maps[0]).resize((10, 10), Image.Resampling.NEAREST).save(maps[0])
-    Image.open(maps[1]).convert('RGB').save(maps[1])
-    Image.new('L', (96, 64), 77).save(maps[2])
-    maps[3].write_bytes(maps[3].read_bytes()[:100])
-    maps[4].write_bytes(b'no')
-    maps[5].unlink()
+    maps[0].write_bytes(b'no')
+    Image.open(maps[1]).resize((10, 10), Image.Resampling.NEAREST).save(maps[1])
+    Image.open(maps[2]).convert('RGB').save(maps[2])
+    Image.new('L', (96, 64), 77).save(maps[3])
     cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-    kinds = ('label map of another size', 'label map with colours', 'label out of range')
-    assert found(cfg) == {('train', 'annotation unreadable'): 3, **{('train', kind): 1 for kind in kinds}}
+    kinds = ('annotation unreadable', 'label map of another size', 'label map with colours', 'label out of range')
+    assert found(cfg) == {('train', kind): 1 for kind in kinds}
+    assert text(cfg, 'annotation unreadable') == 'no image: its first bytes belong to no known format'
     assert 'resize the map by nearest pixels' in text(cfg, 'label map of another size')
 
 
@@ -231,7 +202,7 @@ def test_the_command(made, tmp_path, capsys):
             main(['check-data', str(root)])
         assert end.value.code == code
     out = ' '.join(capsys.readouterr().out.split())
-    assert 'the net gets numbers from -2.' in out
-    assert '0 errors, 0 warnings' in out
+    assert 'the net gets -2.' in out
+    assert 'no errors, no warnings' in out
     assert '0 errors, 1 warnings' in out
     assert 'annotation unreadable' in out
