@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from PIL import Image
 
 from refconv_mm.commands import main
 from refconv_mm.data.check import check_config
 from refconv_mm.data.layouts import detect_layout
-from refconv_mm.data.new import sets_config, write_configs
+from refconv_mm.data.new import sets_config
 from tests.data.made import write_class_folders, write_coco, write_masks
+
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 
 
 @pytest.fixture(scope='module')
@@ -81,27 +82,16 @@ def test_names_and_counts_of_classes(made, tmp_path):
     assert text(cfg, 'rare classes').startswith("'squares' 0, of ")
 
 
-def write_maps(root, values, suffix='.png') -> Config:
-    """One image with its label map for each split; returns the config that `new` writes."""
-    for kind, mode in (('images', 'RGB'), ('masks', 'L')):
-        for split in ('train', 'val'):
-            (root / kind / split).mkdir(parents=True)
-            Image.fromarray(values).convert(mode).save(root / kind / split / f'0{suffix}')
-    return Config.fromfile(write_configs(root, root / 'out')[0][0])
-
-
-@pytest.mark.parametrize(('pixels', 'said'), [(0, "'class_1' 0, of 10000"), (9, "'class_1' 9, of 10000"), (10, '')])
-def test_classes_of_few_pixels(tmp_path, pixels, said):
-    values = np.full((100, 100), 2, np.uint8)
-    values[0, :50], values[1, :pixels] = 0, 1
-    findings, sets = check_config(write_maps(tmp_path, values))
-    assert ''.join(each.what for each in findings if each.kind == 'rare classes') == said
-    assert sets[0].describe() == f'train: 1 images; class_0 50, class_1 {pixels}, class_2 {9950 - pixels}'
-
-
-def test_label_maps_as_jpeg(tmp_path):
-    cfg = write_maps(tmp_path, np.eye(8, dtype=np.uint8).repeat(4, 0).repeat(4, 1) * 3, '.jpg')
-    assert found(cfg, error=False)['train', 'label map as JPEG'] == 1
+@pytest.mark.parametrize(('pixels', 'rare'), [(49, True), (50, False)])  # of 8 maps of 64 x 96
+def test_classes_of_few_pixels(made, tmp_path, pixels, rare):
+    root, cfg = prepared(made, 'masks', tmp_path)
+    for number, path in enumerate((root / 'masks/train').iterdir()):
+        values = np.zeros((64, 96), np.uint8)
+        values[0, : pixels * (number == 0)] = 1
+        Image.fromarray(values).save(path)
+    cfg.train_dataloader.dataset.pipeline = LOAD
+    assert f'sidewalk {pixels}, building 0, ' in check_config(cfg)[1][0].describe()
+    assert ("'sidewalk' 49, " in text(cfg, 'rare classes')) == rare
 
 
 def test_what_mmdet_drops_from_coco(made, tmp_path):
@@ -165,8 +155,8 @@ NO_SIZE, OUTSIDE = 'box of no size in the image', 'box outside the image'
 
 
 @pytest.mark.parametrize(('left', 'right', 'least', 'error', 'kind'), [
-    (40, 40, 1, False, NO_SIZE), (40, 40, None, True, NO_SIZE), (60, 40, None, True, NO_SIZE), (200, 240, 1, True, NO_SIZE),
-    (50, 950, None, False, OUTSIDE),
+    (40, 40, 1, False, NO_SIZE), (40, 40, None, True, NO_SIZE), (60, 40, None, True, NO_SIZE),
+    (200, 240, 1, True, NO_SIZE), (50, 950, None, False, OUTSIDE),
 ])  # fmt: skip
 def test_boxes(made, tmp_path, left, right, least, error, kind):
     """Errors are those after which the loss of mmdet's SSD was not finite."""
@@ -186,9 +176,11 @@ def test_label_maps_one_by_one(made, tmp_path):
     Image.open(maps[1]).resize((10, 10), Image.Resampling.NEAREST).save(maps[1])
     Image.open(maps[2]).convert('RGB').save(maps[2])
     Image.new('L', (96, 64), 77).save(maps[3])
-    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    Image.new('L', (96, 64), 3).save(maps[4], 'JPEG')
+    cfg.train_dataloader.dataset.pipeline = LOAD
     kinds = ('annotation unreadable', 'label map of another size', 'label map with colours', 'label out of range')
     assert found(cfg) == {('train', kind): 1 for kind in kinds}
+    assert found(cfg, error=False)['train', 'label map as JPEG'] == 1
     assert text(cfg, 'annotation unreadable') == 'no image: its first bytes belong to no known format'
     assert 'resize the map by nearest pixels' in text(cfg, 'label map of another size')
 

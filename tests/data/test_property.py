@@ -70,14 +70,13 @@ def make(layout, rng, root):
             elif layout == 'yolo':
                 lines = [f'{number} 0.5 0.5 0.{w:02} 0.{h:02}' for number, _, _, w, h in found[stem]]
                 write(root / f'labels/{split}/{stem}.txt', '\n'.join(lines))
+                write(root / 'classes.txt', '\n'.join(NAMES))
             elif layout in MAPS:
                 write(root / MAPS[layout].format(**names), noise(rng, most=2))
         if layout == 'voc':
             write(root / f'ImageSets/Main/{split}.txt', '\n'.join(found))
         elif layout == 'coco':
             write(root / f'{split}.json', coco(found))
-    if layout == 'yolo':
-        write(root / 'classes.txt', '\n'.join(NAMES))
 
 
 IMAGES = {
@@ -141,23 +140,17 @@ EVENTS = {
         'blank in class': replaced(XML, '<name>dog', '<name> dog'),
         'no number': replaced(XML, '<xmin>', '<xmin>x'),
         'no object': pick(XML, lambda path: path.write_text(xml([]))),
-        'listed and absent': replaced('ImageSets/Main/train.txt', 'train0', 'train9'),
-        'list missing': pick('ImageSets/Main/val.txt', Path.unlink),
         'list empty': pick('ImageSets/Main/*.txt', lambda path: path.write_text('')),
-        'far box': replaced(XML, '<xmax>', '<xmax>9'),
         'box outside': replaced('Annotations/train*.xml', '<xmin>', '<xmin>9'),
     },
     'coco': {
         'other name': edited('*', lambda content: content['categories'][1].update(name='Dog')),
-        'other order': edited('*', lambda content: content['categories'].reverse()),
         'name twice': edited('*', lambda content: content['categories'].append(dict(id=1, name='dog'))),
         'root category': edited('*', lambda content: content['categories'].insert(0, dict(id=1, name='all'))),
-        'ids twice': edited('*', lambda content: content['annotations'][1].update(id=0)),
         'no area': edited('*', lambda content: content['annotations'][1].pop('area')),
         'no size': edited('*', lambda content: content['annotations'][1].update(bbox=[1, 1, 0, 5])),
         'unknown id': edited('*', lambda content: content['annotations'][1].update(category_id=7)),
         'no images': edited('*', lambda content: content.update(images=[])),
-        'no annotations': edited('val', lambda content: content.pop('annotations')),
         'no JSON': replaced('*.json', '{', ''),
     },
     'yolo': {},
@@ -179,7 +172,7 @@ for layout, events in EVENTS.items():
 
 
 def problem(cfg):
-    """Builds the data sets and loads every sample as a training does; returns what fails or disagrees, or ''."""
+    """Builds the data sets and loads every sample as a training does; returns what fails, or ''."""
     init_default_scope(cfg.default_scope)
     try:
         for split in ('train', 'val'):
@@ -188,8 +181,15 @@ def problem(cfg):
             dataset = DATASETS.build({**config, 'pipeline': steps, 'serialize_data': False})
             classes = dataset.metainfo['classes']
             assert len(dataset), 'serializing fails'
-            for i in range(len(dataset)):
-                check(dataset[i], len(classes), split)
+            for data in (dataset[i] for i in range(len(dataset))):
+                sample, size = data['data_samples'], data['inputs'].shape[1:]
+                if 'gt_sem_seg' in sample:
+                    numbers = sample.gt_sem_seg.data
+                    assert numbers.shape == (1, *size)
+                    assert numbers[numbers != 255].lt(len(classes)).all()
+                elif 'gt_instances' in sample and split == 'train':
+                    sample.gt_instances.bboxes.clip_(size)
+                    assert (sample.gt_instances.bboxes.areas > 0).all()
             names = getattr(dataset, 'folder_to_idx', classes)
             if hasattr(dataset, 'cat_ids'):
                 categories = json.loads(Path(dataset.ann_file).read_text())['categories']
@@ -198,18 +198,6 @@ def problem(cfg):
     except Exception as error:
         return f'{type(error).__name__}: {error}'
     return ''
-
-
-def check(data, classes, split):
-    """Raises an error where the loss or the metric would."""
-    sample, size = data['data_samples'], data['inputs'].shape[1:]
-    if 'gt_sem_seg' in sample:
-        numbers = sample.gt_sem_seg.data
-        assert numbers.shape == (1, *size)
-        assert numbers[numbers != 255].lt(classes).all()
-    elif 'gt_instances' in sample and split == 'train':
-        sample.gt_instances.bboxes.clip_(size)
-        assert (sample.gt_instances.bboxes.areas > 0).all()
 
 
 @pytest.mark.parametrize('layout', EVENTS)
