@@ -207,7 +207,7 @@ def test_errors_are_what_does_not_load(layout, tmp_path):
         event = list(EVENTS[layout])[seed % len(EVENTS[layout])]
         rng = random.Random(f'{seed} {layout}')
         make(layout, rng, root)
-        cfg = cfg or Config.fromfile(write_configs(root, tmp_path / 'out')[0][0])
+        cfg = cfg or Config.fromfile(write_configs(root, tmp_path / 'out', size=64)[0][0])
         if layout == 'yolo':
             for name, content in detect_layout(root, tmp_path / 'out').files.items():
                 write(tmp_path / 'out' / name, content)
