@@ -73,7 +73,7 @@ assert 'mmcv._ext' not in sys.modules or compiled
 refconv_mm.openmmlab.prepare()
 from mmdet.models.dense_heads.ssd_head import SSDHead
 assert not hasattr(SSDHead, 'loss_cls') or compiled
-assert 'ssd_head_loss_cls' in refconv_mm.openmmlab.prepare()
+refconv_mm.openmmlab.prepare()
 assert SSDHead.loss_cls is None
 assert any(everything().get(key) is not value for key, value in before.items())
 print('right')

@@ -55,9 +55,9 @@ class TaskLoss:
             FileNotFoundError: no such file.
             ValueError: it belongs to another model, or can't be read.
         """
-        plain = as_plain(cfg, read_checkpoint(path, trust), source=str(path))
-        load_whole(self.model, plain.state_dict, str(path))
-        return dict(name=name, path=str(path), content=plain.description)
+        _, state, content = as_plain(cfg, read_checkpoint(path, trust), source=str(path))
+        load_whole(self.model, state, str(path))
+        return dict(name=name, path=str(path), content=content)
 
     def loss(self, batch: Any, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The scalar that training minimises on a batch (weight decay is not in it); differentiable.

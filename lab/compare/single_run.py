@@ -18,12 +18,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from refconv_mm.checkpoints.fusing import as_plain, read_checkpoint, write_checkpoint
+from refconv_mm.checkpoints.states import refocused_layers
 from refconv_mm.files.errors import BusyError, DivergedError
 from refconv_mm.files.lock import only_one
 from refconv_mm.files.writing import read_json, write_json, write_text
 from refconv_mm.hooks import FiniteHook, SeededStepsHook, StartHook
 from refconv_mm.openmmlab import compat
-from refconv_mm.openmmlab.config import plain_config, without_run
+from refconv_mm.openmmlab.config import without_run
 from refconv_mm.running.curves import read_curve
 from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
 from refconv_mm.running.settings import latest_checkpoint, set_init, set_resume
@@ -124,10 +125,12 @@ def fuse_run(cfg: Config, folder: Path) -> None:
     last = latest_checkpoint(folder / 'train')
     if last is None:
         raise ValueError(f'{folder}: the training wrote no checkpoint; does the config have a CheckpointHook?')
-    plain = as_plain(cfg, read_checkpoint(last), source=str(last))
-    text = compat.runs_alone(without_run(plain_config(plain.cfg)).pretty_text)
-    meta = dict(refconv=dict(fused=plain.fused, source=str(last), layers=plain.layers), cfg=text)
-    write_checkpoint(folder / 'fused.pth', dict(state_dict=plain.state_dict, meta=meta))
+    checkpoint = read_checkpoint(last)
+    layers = sorted(refocused_layers(checkpoint['state_dict']))
+    plain, state, _ = as_plain(cfg, checkpoint, source=str(last))
+    text = compat.runs_alone(without_run(plain).pretty_text)
+    meta = dict(refconv=dict(fused=bool(layers), source=str(last), layers=layers), cfg=text)
+    write_checkpoint(folder / 'fused.pth', dict(state_dict=state, meta=meta))
     write_text(folder / 'fused.py', text)
 
 

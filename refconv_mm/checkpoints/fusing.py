@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from ..files.errors import CheckpointError, FuseError
 from ..files.reading import read_file, write_checkpoint
@@ -20,7 +21,7 @@ from ..openmmlab.config import is_refocused_config, plain_config, without_run
 from ..openmmlab.models import build_model, load_whole
 from ..surgery import Report, fuse
 from ..version import __version__
-from .states import is_refocused_state, without_wrapper
+from .states import is_refocused_state
 from .verify import Comparison, compare_models, example_input
 
 
@@ -49,7 +50,7 @@ def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     for key in ('state_dict', 'meta'):
         if not isinstance(checkpoint[key], dict) or not all(isinstance(name, str) for name in checkpoint[key]):
             raise CheckpointError(f'{path} is no checkpoint: its {key} is not a dict with names as keys')
-    checkpoint['state_dict'] = without_wrapper(checkpoint['state_dict'])
+    consume_prefix_in_state_dict_if_present(checkpoint['state_dict'], 'module.')  # of DDP, as mmengine's loader
     return checkpoint
 
 
@@ -89,14 +90,12 @@ class Fused:
         cfg: the plain config.
         report: the fused layers.
         comparison: the differences between the refocused and the plain model.
-        weights: `'averaged (EMA)'` or `'trained'`.
     """
 
     checkpoint: dict[str, Any]
     cfg: Config
     report: Report
     comparison: Comparison
-    weights: str
 
 
 def fuse_checkpoint(
@@ -141,8 +140,7 @@ def fuse_checkpoint(
         worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
     )  # fmt: skip
     meta['cfg'] = compat.runs_alone(plain_cfg.pretty_text)
-    result = dict(meta=meta, state_dict=get_state_dict(plain))
-    return Fused(result, plain_cfg, report, comparison, weights)
+    return Fused(dict(meta=meta, state_dict=get_state_dict(plain)), plain_cfg, report, comparison)
 
 
 def _check_fusable(cfg: Config, state: dict[str, Tensor], meta: dict[str, Any], name: str) -> None:
@@ -157,27 +155,8 @@ def _check_fusable(cfg: Config, state: dict[str, Tensor], meta: dict[str, Any], 
     if not is_refocused_config(cfg):
         raise FuseError(
             f'{name} is refocused and the config is plain: pass the config that the checkpoint was trained with '
-            "(it has conv_cfg=dict(type='RefConv') or RefocusedBackbone)"
+            "(it has conv_cfg=dict(type='RefConv') or RefocusedBackbone), or fuse it first (refconv fuse CONFIG CKPT)"
         )
-
-
-@dataclass
-class Plain:
-    """A checkpoint in the form that the plain model loads.
-
-    Attributes:
-        cfg: the plain config.
-        state_dict: fits the model of `cfg` exactly.
-        description: of the checkpoint, in a sentence.
-        fused: whether the checkpoint was refocused once.
-        layers: names of the layers that were refocused, as far as the checkpoint tells.
-    """
-
-    cfg: Config
-    state_dict: dict[str, Tensor]
-    description: str
-    fused: bool
-    layers: list[str]
 
 
 def as_plain(
@@ -187,7 +166,7 @@ def as_plain(
     ema: bool | None = None,
     source: str = '',
     shape: tuple[int, int] | None = None,
-) -> Plain:
+) -> tuple[Config, dict[str, Tensor], str]:
     """The plain form of a checkpoint: a refocused one is fused in memory, a fused or plain one stays as it is.
 
     Args:
@@ -195,30 +174,25 @@ def as_plain(
         checkpoint: as :func:`read_checkpoint` returns it; not changed.
         ema, source, shape: as in :func:`fuse_checkpoint`.
 
+    Returns:
+        The plain config, a state dict that fits its model exactly, and a description of the checkpoint, in a sentence.
+
     Raises:
-        CheckpointError: the checkpoint is refocused and the config is plain.
-        FuseError: fusing failed.
+        FuseError: the checkpoint is refocused and the config is plain, or fusing failed.
     """
     state, weights = choose_weights(checkpoint, ema)
-    record = checkpoint['meta'].get('refconv') or {}
     if is_refocused_state(state):
-        if not is_refocused_config(cfg):
-            raise CheckpointError(
-                f'{source or "the checkpoint"} is refocused and the config is plain. Pass the config that it was '
-                'trained with, or fuse it first (refconv fuse CONFIG CKPT) and pass fused.pth.'
-            )
         fused = fuse_checkpoint(cfg, checkpoint, ema=ema, source=source, shape=shape)
         text = f'a refocused checkpoint, its {weights} weights, fused in memory; {fused.comparison}'
-        state, layers = fused.checkpoint['state_dict'], fused.report.matched
-        return Plain(plain_config(cfg), state, text, fused=True, layers=layers)
+        return plain_config(cfg), fused.checkpoint['state_dict'], text
+    record = checkpoint['meta'].get('refconv') or {}
     text = f'a checkpoint that was fused from {record.get("source")}' if record.get('fused') else 'a plain checkpoint'
     if 'ema_state_dict' in checkpoint:
         text += f', its {weights} weights'
     if is_refocused_config(cfg):
         cfg = plain_config(cfg)
         text += '; the config is refocused, so the plain one behind it is used'
-    layers = list(record.get('layers') or ())
-    return Plain(cfg, state, text, bool(record.get('fused')), layers)
+    return cfg, state, text
 
 
 def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> tuple[Path, Path]:

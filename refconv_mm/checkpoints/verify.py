@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,41 +80,30 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
     Raises:
         FuseError: the refocused model does not run on the inputs.
     """
+    layers, seen = named_refconvs(refocused), dict[nn.Module, Tensor]()
+
+    def note(layer: nn.Module, args: tuple) -> None:
+        seen.setdefault(layer, args[0])
+
+    handles = [layer.register_forward_pre_hook(note) for _, layer in layers]
     try:
-        with _layer_inputs(refocused) as seen:
-            expected, how = _outputs(refocused, inputs)
+        expected, how = _outputs(refocused, inputs)
     except RuntimeError as error:
         raise FuseError(
             f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be proven: '
             f'{error}; name the size that it takes (--shape HEIGHT WIDTH)'
         ) from error
-    result = Comparison(outputs=how, shape=tuple(inputs.shape))
-    for name, layer in named_refconvs(refocused):
-        x = seen[name] if name in seen else random_input(layer)
-        result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
-    got, _ = _outputs(plain, inputs, how)
-    differences = [relative_difference(a, b) for a, b in zip(tensors_of(expected), tensors_of(got), strict=True)]
-    result.model = float('nan') if any(d != d for d in differences) else max(differences)  # max() can lose a NaN
-    return result
-
-
-@contextmanager
-def _layer_inputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Collects the first input of each RefConv layer that runs inside the block, by name."""
-    seen: dict[str, Tensor] = {}
-
-    def collector(name: str) -> Callable[[nn.Module, tuple], None]:
-        def hook(_: nn.Module, args: tuple) -> None:
-            seen.setdefault(name, args[0])
-
-        return hook
-
-    handles = [layer.register_forward_pre_hook(collector(name)) for name, layer in named_refconvs(model)]
-    try:
-        yield seen
     finally:
         for handle in handles:
             handle.remove()
+    result = Comparison(outputs=how, shape=tuple(inputs.shape))
+    for name, layer in layers:
+        x = seen[layer] if layer in seen else random_input(layer)
+        result.layers[name] = relative_difference(layer(x), plain.get_submodule(name)(x))
+    got, _ = _outputs(plain, inputs, how)
+    differences = [relative_difference(a, b) for a, b in zip(tensors_of(expected), tensors_of(got), strict=True)]
+    result.model = torch.tensor(differences).max().item()  # Python's max() can lose a NaN
+    return result
 
 
 def random_input(layer: RefConv2d) -> Tensor:
@@ -148,16 +135,12 @@ def _outputs(model: nn.Module, inputs: Tensor, how: str | None = None) -> tuple[
     return model.extract_feat(inputs), 'extract_feat'
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
+def tensors_of(value: Any) -> list[Tensor]:
+    """Lists the floating-point tensors inside dicts, lists and tuples."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_of(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_of(item)
+        return [value] * value.is_floating_point()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in tensors_of(item)]
 
 
 def example_input(cfg: Config, shape: tuple[int, int] | None = None, limit: int = 320, multiple: int = 32) -> Tensor:

@@ -32,6 +32,6 @@ def run(args: Namespace) -> None:
     written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
     console = log_console()
     console.print(fused.report.table())
-    print(f'{fused.weights} weights; {fused.comparison}')
+    print(f'{fused.checkpoint["meta"]["refconv"]["weights"]} weights; {fused.comparison}')
     for file in written:
         print(f'wrote {file}')

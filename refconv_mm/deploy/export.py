@@ -69,17 +69,17 @@ def export_checkpoint(
         ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
     """
     check_packages()
-    plain = as_plain(cfg, checkpoint, ema=ema, source=source, shape=shape)
-    model = build_model(plain.cfg)
-    load_whole(model, plain.state_dict, source or 'the checkpoint')
+    cfg, state, description = as_plain(cfg, checkpoint, ema=ema, source=source, shape=shape)
+    model = build_model(cfg)
+    load_whole(model, state, source or 'the checkpoint')
     end_to_end, preprocessor = EndToEndModel(model, decode, normalize), model.data_preprocessor
     multiple = getattr(preprocessor, 'pad_size_divisor', 1)
-    image = example_input(plain.cfg, shape, limit=2**30, multiple=multiple)
+    image = example_input(cfg, shape, limit=2**30, multiple=multiple)
     graph = make_graph(end_to_end, image * preprocessor.std + preprocessor.mean if normalize else image, report)
     classes = (checkpoint['meta'].get('dataset_meta') or {}).get('classes')
     record = dict(
         input=dict(shape=graph.shape, graph_normalizes=normalize, **normalization(preprocessor)), decoded=decode,
-        checkpoint=plain.description, classes=list(map(str, classes)) if classes else None, difference=graph.difference,
+        checkpoint=description, classes=list(map(str, classes)) if classes else None, difference=graph.difference,
     )  # fmt: skip
     entry = graph.proto.metadata_props.add()
     entry.key, entry.value = RECORD, json.dumps(record)

@@ -54,9 +54,9 @@ class Predictor:
         if threshold is not None and self.scope != 'mmdet':
             raise ValueError(f'--threshold is the lowest score of a box; a model of {self.scope} has no boxes')
         checkpoint = read_checkpoint(path, trust)
-        plain = as_plain(cfg, checkpoint, ema=ema, source=path)
-        self.description, self._inferencer = plain.description, self._build(copy.deepcopy(plain.cfg))
-        load_whole(self._inferencer.model, plain.state_dict, path)
+        plain, state, self.description = as_plain(cfg, checkpoint, ema=ema, source=path)
+        self._inferencer = self._build(copy.deepcopy(plain))
+        load_whole(self._inferencer.model, state, path)
         self._name_classes(checkpoint['meta'].get('dataset_meta') or {})
 
     def _build(self, cfg: Config) -> Any:

@@ -96,14 +96,15 @@ class RefConvHook(Hook):
             return
         hook = next((h for h in runner.hooks if isinstance(h, EMAHook) and hasattr(h, 'ema_model')), None)
         model = unwrapped(runner.model) if hook is None else hook.ema_model.module
-        weights = 'trained' if hook is None else 'averaged (EMA)'
         data = getattr(runner.train_dataloader.dataset, 'metainfo', None)
         meta = dict(epoch=runner.epoch, iter=runner.iter, seed=runner.seed, dataset_meta=data)
         checkpoint = dict(state_dict=get_state_dict(model), meta=meta)
+        if hook is not None:  # as EMAHook saves them: the averaged weights are the state dict
+            checkpoint['ema_state_dict'] = {}
         fused = fuse_checkpoint(runner.cfg, checkpoint, source=runner.work_dir)
-        fused.checkpoint['meta']['refconv']['weights'] = weights
         keep_earlier(Path(runner.work_dir))
         paths = write_fused(fused, runner.work_dir)
+        weights = fused.checkpoint['meta']['refconv']['weights']
         runner.logger.info(
             f'RefConvHook: wrote {paths[0]} and {paths[1]} from the {weights} weights; {fused.comparison}'
         )

@@ -9,9 +9,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..layers import RefConvOptions
 from ..surgery import named_refconvs, refocus
-from ..surgery.selection import as_patterns
 from .models import build_in_scope
 
 
@@ -40,8 +38,6 @@ def build_refocused_backbone(
     """
     if not isinstance(backbone, dict) or 'type' not in backbone:
         raise TypeError(f"backbone must be a config dict with a 'type', got {backbone!r}")
-    RefConvOptions.of(options)
-    as_patterns('include', include), as_patterns('exclude', exclude)
     with _loaded_modules() as loaded:
         model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
     refocus(model, include, exclude, **options)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 from ..surgery.conv_types import PLAIN_NAMES, plain_conv_cfg, type_name
@@ -18,7 +18,7 @@ OURS = 'refconv_mm'
 
 def is_refocused_config(cfg: Config | dict) -> bool:
     """Whether the model of a config contains `conv_cfg=dict(type='RefConv')` or `RefocusedBackbone`."""
-    return _mentions(cfg.get('model', {}))
+    return any(type_name(node) in (*PLAIN_NAMES, *BUILDER) for node in dicts_in(cfg.get('model')))
 
 
 def plain_config(cfg: Config) -> Config:
@@ -43,23 +43,28 @@ def plain_config(cfg: Config) -> Config:
         new['custom_hooks'] = kept
     if hooks := new.get('default_hooks'):
         new['default_hooks'] = {name: hook for name, hook in hooks.items() if not _is_ours(hook)}
-    imports = new.get('custom_imports')
-    if imports:
-        names = imports['imports']
-        names = [names] if isinstance(names, str) else names
-        kept = [name for name in names if name.split('.')[0] != OURS]
-        if kept:
-            imports['imports'] = kept
-        else:
-            del new['custom_imports']
-    if left := sorted(set(_ours_in(new))):
+    if imports := new.pop('custom_imports', None):
+        names = [imports['imports']] if isinstance(imports['imports'], str) else imports['imports']
+        if kept := [name for name in names if name.split('.')[0] != OURS]:
+            new['custom_imports'] = {**imports, 'imports': kept}
+    if left := sorted({type_name(node) for node in dicts_in(new) if _is_ours(node)}):
         raise ValueError(f'the plain config would still need refconv_mm: {", ".join(left)} is defined there')
     return Config(new)
 
 
-def drop_pretrained(node: Any) -> None:
-    """Removes `Pretrained` initialisation from a model config, in place."""
+def dicts_in(node: Any) -> Iterator[dict]:
+    """Every dict inside a config, the outer ones first."""
     if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from dicts_in(value)
+
+
+def drop_pretrained(model: dict) -> None:
+    """Removes `Pretrained` initialisation from a model config, in place."""
+    for node in dicts_in(model):
         if node.get('pretrained'):
             node['pretrained'] = False if node['pretrained'] is True else None
         if node.get('checkpoint_path'):  # of timm's models
@@ -69,11 +74,6 @@ def drop_pretrained(node: Any) -> None:
             node['init_cfg'] = None
         elif isinstance(init, list | tuple):
             node['init_cfg'] = [item for item in init if type_name(item) not in ('Pretrained', 'PretrainedInit')]
-        for value in node.values():
-            drop_pretrained(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            drop_pretrained(value)
 
 
 def without_run(cfg: Config) -> Config:
@@ -103,24 +103,6 @@ def _is_ours(cfg: Any) -> bool:
         return True
     found = (registry.module_dict.get(type_name(cfg)) for registry in (HOOKS, DATASETS, TRANSFORMS, MODELS))
     return any(getattr(each, '__module__', '').split('.')[0] == OURS for each in found)
-
-
-def _ours_in(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if _is_ours(node):
-            yield type_name(node)
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for value in node:
-            yield from _ours_in(value)
-
-
-def _mentions(node: Any) -> bool:
-    if type_name(node) in (*PLAIN_NAMES, *BUILDER):
-        return True
-    if isinstance(node, dict | ConfigDict):
-        return any(_mentions(value) for value in node.values())
-    return isinstance(node, list | tuple) and any(_mentions(value) for value in node)
 
 
 def _plain(node: Any) -> Any:

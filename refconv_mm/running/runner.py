@@ -120,8 +120,8 @@ def runner_for_checkpoint(
     """
     if tta and (missing := [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]):
         raise ValueError(f'--tta: the config has no {" and no ".join(missing)}')
-    plain = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
-    tested, cfg = plain.description, plain.cfg.copy()
+    cfg, state, tested = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)
+    cfg = cfg.copy()
     cfg.load_from, cfg.resume = None, False
     drop_pretrained(cfg.model)
     if tta:
@@ -130,7 +130,7 @@ def runner_for_checkpoint(
         tested += '; test-time augmentation'
     runner = build_runner(cfg, quiet)
     model = unwrapped(runner.model).module if tta else unwrapped(runner.model)
-    load_whole(model, plain.state_dict, path)
+    load_whole(model, state, path)
     check_ops(model)
     print_log(f'testing {tested}', logger='current')
     return runner, tested

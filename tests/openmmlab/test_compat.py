@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import checkpoint
+from packaging.version import Version
 from torch.hub import load_state_dict_from_url
 
 from refconv_mm.files import unpickling
@@ -21,7 +23,7 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     if 'loss_cls' in vars(head):
         monkeypatch.delattr(head, 'loss_cls')
     assert not hasattr(head, 'loss_cls')  # the fault; remove the entry when upstream is repaired
-    assert 'ssd_head_loss_cls' in compat.prepare()
+    compat.prepare()
     assert head.loss_cls is None
 
 
@@ -40,22 +42,12 @@ def test_voc_metric_prints_the_names_of_the_data_set(folder, monkeypatch):
         metric.dataset_meta = dict(classes=classes, dataset_type=folder)
         monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', lambda record: lines.append(record.getMessage()))
         assert compute(metric, [(truth, found)])['mAP'] == 1
-        assert metric.dataset_meta['dataset_type'] == folder
         return ' '.join(lines)
 
     assert ('aeroplane' in said(original, ('cell', 'cut'))) == (folder == 'VOC2007')  # the fault
-    assert 'voc_class_names' in compat.prepare()
+    compat.prepare()
     assert 'cell' in said(VOCMetric.compute_metrics, ('cell', 'cut'))
     assert 'aeroplane' not in said(VOCMetric.compute_metrics, ('cell', 'cut'))
-
-
-def test_an_entry_for_other_versions_does_nothing(monkeypatch):
-    monkeypatch.setattr(compat, 'installed', lambda name: compat.Version('9.0'))
-    assert not compat.ssd_head_loss_cls()
-    assert not compat.voc_class_names()
-    assert not compat.init_dist_without_gpu()
-    assert not compat.mmengine_local_put()
-    assert not compat.mmengine_load_url()
 
 
 @pytest.mark.skipif(not unpickling.takes_allow_list(), reason='torch before 2.6 unpickles anything by default')
@@ -112,7 +104,8 @@ def test_mmengine_alone_unpickles_downloads():
     script = 'from mmengine.runner import checkpoint; from torch import hub; ' \
         'assert checkpoint.load_url is hub.load_state_dict_from_url, "the entry can go"'  # fmt: skip
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
-    assert compat.mmengine_load_url()
+    compat.prepare()
+    assert checkpoint.load_url is not load_state_dict_from_url
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the fault shows where there is no GPU')
@@ -126,8 +119,6 @@ def test_gloo_starts_without_a_gpu(monkeypatch, tmp_path):
     dist_utils._init_dist_pytorch(**options)
     assert torch.distributed.is_initialized()
     torch.distributed.destroy_process_group()
-    with pytest.raises(ValueError, match='deepspeed'):
-        dist_utils._init_dist_pytorch('gloo', 'deepspeed')
 
 
 def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
@@ -135,29 +126,9 @@ def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
     from mmengine.config.utils import MODULE2PACKAGE
 
     forked = compat.distribution_version('onedl-mmsegmentation') is not None
-    assert compat.fork_of_mmsegmentation() == forked
+    compat.fork_of_mmsegmentation()
     assert MODULE2PACKAGE['mmseg'] == ('onedl-mmsegmentation' if forked else 'mmsegmentation')
     monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
-    monkeypatch.setattr(compat, 'distribution_version', lambda name: compat.Version('1.4.2'))
-    assert compat.fork_of_mmsegmentation()
+    monkeypatch.setattr(compat, 'distribution_version', lambda name: Version('1.4.2'))
+    compat.fork_of_mmsegmentation()
     assert MODULE2PACKAGE['mmseg'] == 'onedl-mmsegmentation'
-
-
-EVERYWHERE = {'default', 'compiled', 'classic', 'forks'}
-STACKS = dict(
-    mmcv_without_ops={'default'},  # elsewhere on a GPU alone
-    ssd_head_loss_cls=EVERYWHERE,
-    voc_class_names=EVERYWHERE,
-    mmengine_checkpoint_globals=EVERYWHERE - {'classic'},  # torch 2.1 has no allow-list
-    mmengine_local_put=EVERYWHERE,
-    mmengine_load_url=EVERYWHERE,
-    init_dist_without_gpu=EVERYWHERE,
-    dataset_names_its_files=EVERYWHERE,
-    fork_of_mmsegmentation={'forks'},
-)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='two entries depend on whether there is a GPU')
-def test_each_entry_applies_on_its_stacks(stack):
-    assert list(STACKS) == [entry.__name__ for entry in compat.ENTRIES]
-    assert compat.prepare() == [name for name, stacks in STACKS.items() if stack in stacks]

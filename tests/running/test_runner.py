@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.files.errors import CheckpointError
+from refconv_mm.files.errors import CheckpointError, FuseError
 from refconv_mm.files.reading import make_mmengine_read_safely
 from refconv_mm.running import settings as run_settings
 from refconv_mm.running.runner import build_runner, runner_for_checkpoint
@@ -49,7 +49,7 @@ def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_fi
 
 
 def test_a_refocused_checkpoint_under_a_plain_config_is_explained(seg_run, city):
-    with pytest.raises(CheckpointError, match=r'is refocused and the config is plain.*refconv fuse CONFIG CKPT'):
+    with pytest.raises(FuseError, match=r'is refocused and the config is plain.*refconv fuse CONFIG CKPT'):
         runner_for_checkpoint(segmenter(city, seg_run['work_dir'], '_control'), str(seg_run['last']))
 
 
