@@ -16,7 +16,6 @@ from refconv_mm import RefConvOptions
 from refconv_mm.surgery import fuse, named_refconvs, refocus, trainable
 
 from .costs import alternate, machine, peak_bytes, rounds_for
-from .gradient_bytes import gradient_bytes
 from .released_layer import with_released_layers
 from .training_data import Batch, Trainer, copied_trainer, find_config, infer, random_model, synthetic_batch
 
@@ -62,7 +61,6 @@ def measure_training(plain: nn.Module, batch: Batch, seconds: float, **options: 
         result[name] |= dict(
             parameters=trainable(trainer.model),
             optimizer_bytes=sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
-            gradient_bytes=gradient_bytes(copy.deepcopy(trainer.model), trainer.backward),  # not compiled
         )  # fmt: skip
         result[name]['peak_bytes'] = peak_bytes(copied_trainer(trainer.model, batch, **options))
     return result
