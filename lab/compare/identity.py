@@ -82,7 +82,7 @@ def _weights_hash(path: Path, time: int, size: int) -> str:
 @cache
 def versions() -> str:
     """The versions of Python, torch and the libraries."""
-    found = [(name, distribution_version(name)) for name in [*DISTRIBUTIONS, *FORKS.values()]]
+    found = [(name, distribution_version(name)) for name in [*DISTRIBUTIONS, *(fork[0] for fork in FORKS.values())]]
     return ', '.join([f'python {platform.python_version()}', *(f'{name} {have}' for name, have in found if have)])
 
 

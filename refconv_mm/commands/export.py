@@ -5,11 +5,10 @@ refconv export CONFIG work_dirs/my_run/epoch_20.pth model.onnx --decode --normal
 """
 
 from argparse import ArgumentParser, Namespace
-from functools import partial
 from pathlib import Path
 
 from ..checkpoints.fusing import read_checkpoint
-from ..deploy.export import check_packages, check_target, export_checkpoint, write_onnx
+from ..deploy.export import check_target, export_checkpoint, write_onnx
 from . import arguments
 
 
@@ -29,14 +28,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Exports, compares and writes."""
     check_target(args.out, args.force)
-    check_packages()
     cfg = arguments.open_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(args.checkpoint, args.trust)
-    report = partial(print, flush=True)
-    report(f'exporting {args.checkpoint}; this can take some minutes')
+    print(f'exporting {args.checkpoint}; this can take some minutes', flush=True)
     graph = export_checkpoint(
         cfg, checkpoint, ema=args.ema, source=args.checkpoint, shape=args.shape, decode=args.decode,
-        normalize=args.normalize, report=report,
+        normalize=args.normalize,
     )  # fmt: skip
-    write_onnx(graph, Path(args.out), args.force)
+    write_onnx(graph, Path(args.out))
     print(f'{graph}\nwrote {args.out}')

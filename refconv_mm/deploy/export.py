@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,6 @@ def export_checkpoint(
     shape: tuple[int, int] | None = None,
     decode: bool = False,
     normalize: bool = False,
-    report: Callable[[str], None] = lambda line: None,
 ) -> Graph:
     """Exports the raw outputs or the predictions of a checkpoint's plain model; a refocused one is fused first.
 
@@ -61,7 +59,6 @@ def export_checkpoint(
         ema, source: as in :func:`refconv_mm.checkpoints.fusing.as_plain`.
         shape: height and width of the images; by default the config's test size.
         decode, normalize: as in :class:`refconv_mm.deploy.end_to_end.EndToEndModel`.
-        report: is called with a line before each long step.
 
     Raises:
         MissingPackageError: a package is not installed, or torch is too old for its exporter.
@@ -75,7 +72,7 @@ def export_checkpoint(
     end_to_end, preprocessor = EndToEndModel(model, decode, normalize), model.data_preprocessor
     multiple = getattr(preprocessor, 'pad_size_divisor', 1)
     image = example_input(cfg, shape, limit=2**30, multiple=multiple)
-    graph = make_graph(end_to_end, image * preprocessor.std + preprocessor.mean if normalize else image, report)
+    graph = make_graph(end_to_end, image * preprocessor.std + preprocessor.mean if normalize else image)
     classes = (checkpoint['meta'].get('dataset_meta') or {}).get('classes')
     record = dict(
         input=dict(shape=graph.shape, graph_normalizes=normalize, **normalization(preprocessor)), decoded=decode,
@@ -93,8 +90,7 @@ def check_target(path: str | Path, overwrite: bool = False) -> None:
     check_free(Path(path).parent, [Path(path).name], overwrite)
 
 
-def write_onnx(graph: Graph, path: Path, overwrite: bool = False) -> None:
-    """Writes a graph into one file, completely or not at all; raises as :func:`check_target` does."""
-    check_target(path, overwrite)
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Writes a graph into one file, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: Path(temporary).write_bytes(graph.proto.SerializeToString()))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..checkpoints.verify import relative_difference
@@ -38,7 +38,7 @@ class Graph:
         return '\n'.join([f'{INPUT}: {shape}; outputs: {outputs}', proof, *self.faults])
 
 
-def make_graph(model: EndToEndModel, image: Tensor, report: Callable[[str], None] = lambda line: None) -> Graph:
+def make_graph(model: EndToEndModel, image: Tensor) -> Graph:
     """Exports a model for images of one size, and compares the graph with it.
 
     The batch is dynamic if that works. Torch can call it dynamic and still treat its size as a constant (Swin), so the
@@ -47,7 +47,6 @@ def make_graph(model: EndToEndModel, image: Tensor, report: Callable[[str], None
     Args:
         model: the model to export.
         image: one example, `(1, C, H, W)`.
-        report: is called with a line before each long step.
 
     Raises:
         ExportError: the model has no raw outputs or does not become ONNX, or onnxruntime computes something else.
@@ -57,9 +56,9 @@ def make_graph(model: EndToEndModel, image: Tensor, report: Callable[[str], None
         traced, images = (batch, batch[:2]) if dynamic else (image, image)
         expected = run_model(model, images)
         try:
-            report(f'torch writes the graph, with a {"dynamic" if dynamic else "fixed"} batch')
+            print_log(f'torch writes the graph, with a {"dynamic" if dynamic else "fixed"} batch')
             proto = _to_onnx(model, traced, list(expected), dynamic)
-            report('onnxruntime runs the graph, to compare it with torch')
+            print_log('onnxruntime runs the graph, to compare it with torch')
             difference = _difference(proto, images, expected)
         except Exception as error:  # torch raises any error of the model's code, onnxruntime classes of its own
             faults.append(f'not with a {"dynamic" if dynamic else "fixed"} batch: {_brief(error)}')
@@ -132,13 +131,16 @@ def largest_difference(expected: dict[str, Tensor], got: dict[str, Tensor]) -> f
     """
     if 'boxes' in expected:
         scale = expected['boxes'].abs().max().clamp(min=1)
-        pairs = list(zip(_rows(expected, scale), _rows(got, scale), strict=True))
-        return max(max(_farthest(one, other), _farthest(other, one)) for one, other in pairs)
-    found = []
-    for name, value in expected.items():
-        labels = not value.is_floating_point()
-        found.append((value != got[name]).double().mean().item() if labels else relative_difference(value, got[name]))
-    return float('nan') if any(d != d for d in found) else max(found)
+        pairs = zip(_rows(expected, scale), _rows(got, scale), strict=True)
+        found = [_farthest(*pair) for one, other in pairs for pair in ((one, other), (other, one))]
+    else:
+        found = [
+            relative_difference(value, got[name])
+            if value.is_floating_point()
+            else (value != got[name]).double().mean().item()
+            for name, value in expected.items()
+        ]
+    return torch.tensor(found).max().item()  # Python's max() can lose a NaN
 
 
 def _rows(outputs: dict[str, Tensor], scale: Tensor) -> list[Tensor]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,15 @@ def write_whole(path: Path, write: Any) -> None:
     Raises:
         WriteError: the disk is full, the directory is missing or read-only, or the like.
     """
-    temporary = None
+    temporary = path.parent / f'{PART}{path.stem[:99]}-{secrets.token_hex(4)}{path.suffix}'
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f'{PART}{path.stem[:99]}-', suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        write(temporary)
+        write(str(temporary))
         with open(temporary, 'r+b') as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())  # else a power cut after the renaming could leave an empty file
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         if reason := _os_error(error):
             raise WriteError(f'cannot write {path}: {os.strerror(reason)}{_room(path.parent)}') from error
         raise
@@ -84,9 +82,3 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads JSON; None if the file does not exist."""
     return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

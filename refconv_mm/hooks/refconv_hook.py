@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -77,7 +78,9 @@ class RefConvHook(Hook):
                 "type='RefocusedBackbone' around a backbone reaches all its convolutions. (Remove the hook for a plain "
                 f'run.) The convolutions: {count_reasons(reasons)}{hint_on_dense(reasons)}'
             )
-        known = {id(p) for group in _param_groups(runner) for p in group['params']}
+        groups = runner.optim_wrapper.param_groups
+        each = chain.from_iterable(groups.values()) if isinstance(groups, dict) else groups  # of several optimizers
+        known = {id(p) for group in each for p in group['params']}
         if problems := [problem for name, layer in layers for problem in check_layer(name, layer, known)]:
             raise ValueError('RefConvHook: these layers cannot be trained:\n  ' + '\n  '.join(problems))
         for _, layer in layers:
@@ -160,12 +163,6 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
             'optimizer is built'
         )
     return problems
-
-
-def _param_groups(runner: Runner) -> list[dict]:
-    wrapper = runner.optim_wrapper
-    wrappers = getattr(wrapper, 'optim_wrappers', {'': wrapper}).values()  # several optimizers have a wrapper each
-    return [group for each in wrappers for group in each.param_groups]
 
 
 def keep_earlier(work_dir: Path) -> None:

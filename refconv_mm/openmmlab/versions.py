@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from packaging.version import Version
 
-# distribution: (lowest, first that is too new, tested)
+# library: (lowest, first that is too new, tested)
 REQUIRED = {
     'torch': ('2.1', '3', '2.14.1'),
     'mmengine': ('0.10.4', '0.11', '0.10.7'),
@@ -20,20 +20,13 @@ OPTIONAL = {
     'mmsegmentation': ('1.2', '1.3', '1.2.2'),
     'mmpretrain': ('1.1', '1.3', '1.2.0'),
 }
-# The maintained forks have the same modules under other names of distributions.
+# The maintained forks have the same modules under other names of distributions, and other versions.
 FORKS = {
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
-    'mmdet': 'onedl-mmdetection',
-    'mmsegmentation': 'onedl-mmsegmentation',
-    'mmpretrain': 'onedl-mmpretrain',
-}
-FORK_VERSIONS = {
-    'mmengine': ('0.10.8', '0.11', '0.10.12'),
-    'mmcv': ('2.3', '2.4', '2.3.6'),
-    'mmdet': ('3.4', '3.6', '3.5.1'),
-    'mmsegmentation': ('1.3', '1.5', '1.4.2'),
-    'mmpretrain': ('1.3', '1.4', '1.3.6'),
+    'mmengine': ('onedl-mmengine', '0.10.8', '0.11', '0.10.12'),
+    'mmcv': ('onedl-mmcv', '2.3', '2.4', '2.3.6'),
+    'mmdet': ('onedl-mmdetection', '3.4', '3.6', '3.5.1'),
+    'mmsegmentation': ('onedl-mmsegmentation', '1.3', '1.5', '1.4.2'),
+    'mmpretrain': ('onedl-mmpretrain', '1.3', '1.4', '1.3.6'),
 }
 
 
@@ -43,12 +36,6 @@ def distribution_version(name: str) -> Version | None:
         return Version(version(name))
     except PackageNotFoundError:
         return None
-
-
-def installed(name: str) -> Version | None:
-    """Version of an installed distribution or of its fork, or None."""
-    own = distribution_version(name)
-    return own if own is not None or name not in FORKS else distribution_version(FORKS[name])
 
 
 def check_versions() -> None:
@@ -61,37 +48,24 @@ def check_versions() -> None:
             message has the pip command.
     """
     problems: list[str] = []
-    unknown: list[str] = []
-    for name, wanted in {**REQUIRED, **OPTIONAL}.items():
-        have, fork = distribution_version(name), FORKS.get(name)
-        forked = None if fork is None else distribution_version(fork)
-        if have is not None and forked is not None:
-            problems.append(
-                f'{name} {have} and {fork} {forked} are both installed and overwrite each other: uninstall both, then '
-                'install one'
-            )
-        elif forked is not None:
-            found = _range_problem(str(fork), forked, FORK_VERSIONS[name])
-            (problems if name in REQUIRED else unknown).extend(found)
-        elif have is not None:
-            (problems if name in REQUIRED else unknown).extend(_range_problem(name, have, wanted))
-        elif name == 'mmcv' and (lite := distribution_version('mmcv-lite')) is not None:
-            problems += _range_problem('mmcv-lite', lite, wanted)  # ops.py stands in for what it lacks
+    for name, limits in {**REQUIRED, **OPTIONAL}.items():
+        known = {name: limits} | ({FORKS[name][0]: FORKS[name][1:]} if name in FORKS else {})
+        found = {each: have for each in known if (have := distribution_version(each)) is not None}
+        if not found and name == 'mmcv' and (lite := distribution_version('mmcv-lite')) is not None:
+            known, found = {'mmcv-lite': limits}, {'mmcv-lite': lite}  # ops.py stands in for what it lacks
+        if len(found) > 1:
+            both = ' and '.join(f'{each} {have}' for each, have in found.items())
+            problems.append(f'{both} are both installed and overwrite each other: uninstall both, then install one')
+        elif found:
+            ((each, have),) = found.items()
+            low, high, tested = known[each]
+            problem = f'{each} {have} is installed, refconv_mm supports >={low},<{high}: pip install {each}=={tested}'
+            if not Version(low) <= have < Version(high):
+                problems.append(problem) if name in REQUIRED else warnings.warn(f'refconv_mm: {problem}', stacklevel=3)
         elif name in REQUIRED:
-            problems.append(f'{name} is missing: pip install {name}{"-lite" * (name == "mmcv")}=={wanted[2]}')
-    for each in unknown:
-        warnings.warn(f'refconv_mm: {each}', stacklevel=3)
-    if not problems:
-        problems += _ops_problem()
-    if problems:
+            problems.append(f'{name} is missing: pip install {name}{"-lite" * (name == "mmcv")}=={limits[2]}')
+    if problems := problems or _ops_problem():
         raise ImportError('refconv_mm cannot be used here:\n  ' + '\n  '.join(problems))
-
-
-def _range_problem(name: str, have: Version, wanted: tuple[str, str, str]) -> list[str]:
-    low, high, tested = wanted
-    if Version(low) <= have < Version(high):
-        return []
-    return [f'{name} {have} is installed, refconv_mm supports >={low},<{high}: pip install {name}=={tested}']
 
 
 def _ops_problem() -> list[str]:
