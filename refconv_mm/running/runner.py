@@ -94,8 +94,11 @@ def reserved(folder: Path, steps: SeededStepsHook) -> Iterator[None]:
             yield
         except (ValueError, TypeError, OSError):
             if not steps.begun:
-                for path in missing[-1:] or set(folder.iterdir()) - before:
+                for path in set(folder.iterdir()) - (set() if missing else before):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+                for each in missing:
+                    if not any(each.iterdir()):  # other runs can work beside this one
+                        each.rmdir()
             raise
 
 

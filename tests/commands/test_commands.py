@@ -57,7 +57,6 @@ def test_every_command_explains_itself_and_a_tool_has_the_same_options(name, ref
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (('fuse', 'no.py', 'no.pth'), 'refconv fuse: error: no config at no.py\n'),
         (('check-data', 'no.py'), 'refconv check-data: error: no config at no.py\n'),
         (('export', 'no.py', 'no.pth', 'x.txt'), 'refconv export: error: x.txt does not end with .onnx'),
         (('fuse', 'c.py', 'no.pth'), 'refconv fuse: error: no checkpoint at no.pth'),

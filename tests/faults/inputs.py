@@ -6,10 +6,12 @@ import pytest
 from mmengine.config import Config
 
 from refconv_mm import commands
+from refconv_mm.running.runner import name_run
 
 
 def command(capsys: pytest.CaptureFixture, name: str, cfg: Config, folder: Path, *words: object) -> tuple[int, str]:
     """Runs a command of `refconv` on a config in this process; returns its exit code and what it said."""
+    name_run(cfg, 'faults')  # runs of one process share visualizers by name, and a refused one removes its folder
     cfg.dump(folder / 'config.py')
     return call(capsys, name, folder / 'config.py', *words)
 

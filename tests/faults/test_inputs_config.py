@@ -10,7 +10,6 @@ import torch
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
 from refconv_mm.openmmlab.config import drop_pretrained
-from refconv_mm.running.runner import name_run
 from tests.conftest import detector, random_checkpoint, run, segmenter
 from tests.faults.inputs import call, command
 
@@ -66,7 +65,6 @@ def first_key(value):
 
 def changed(cfg, changes):
     cfg = copy.deepcopy(cfg)
-    name_run(cfg, 'faults')  # runs of one process share visualizers by name, and a refused one removes its folder
     for key, value in changes.items():
         *above, last = key.split('.')
         node = cfg._cfg_dict

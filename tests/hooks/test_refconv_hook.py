@@ -34,9 +34,6 @@ def maps(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: layer.trained.detach().clone() for name, layer in named_refconvs(model)}
 
 
-# -- guards ------------------------------------------------------------------------------------------------
-
-
 def test_a_checkpoint_that_misses_one_basis_is_noticed(city, tmp_path):
     """Loading is not strict by default: the layer would train on a random basis without a message."""
     cfg = ready(segmenter(city, tmp_path), tmp_path)
@@ -171,9 +168,6 @@ def test_layers_that_are_all_of_other_kinds_are_an_error_with_reasons(city, tmp_
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.kinds': 'grouped'}), tmp_path)
     with pytest.raises(ValueError, match=r'no RefConv layer.*The convolutions: '):
         build_runner(cfg).train()
-
-
-# -- runs --------------------------------------------------------------------------------------------------
 
 
 def test_a_run_ends_with_verified_fused_files(seg_run):

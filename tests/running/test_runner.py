@@ -11,8 +11,9 @@ from mmengine.config import Config
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.files.errors import CheckpointError, FuseError
 from refconv_mm.files.reading import make_mmengine_read_safely
+from refconv_mm.hooks import SeededStepsHook
 from refconv_mm.running import settings as run_settings
-from refconv_mm.running.runner import build_runner, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, reserved, runner_for_checkpoint
 from refconv_mm.running.settings import set_amp, set_auto_scale_lr, set_init, set_launcher, set_resume
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import segmenter
@@ -86,8 +87,6 @@ def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
     assert 'become the bases' in set_init(cfg, str(seg_run['work_dir'] / 'fused.pth'))  # refocusing again
     plain = segmenter(city, tmp_path, '_control')
     assert set_init(plain, str(seg_run['start'])) == 'a plain checkpoint'
-    with pytest.raises(FileNotFoundError):
-        set_init(cfg, str(tmp_path / 'nowhere.pth'))
 
 
 def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
@@ -104,6 +103,18 @@ def test_resume_without_a_checkpoint_starts_from_init(seg_run, city, tmp_path):
 def test_resume_refuses_a_checkpoint_of_the_other_kind(seg_run, city, tmp_path):
     with pytest.raises(CheckpointError, match='--init'):
         set_resume(segmenter(city, tmp_path), str(seg_run['start']), None)
+
+
+def test_a_refused_run_removes_its_folder_and_nothing_of_the_run_beside_it(tmp_path):
+    def refused() -> None:
+        with reserved(tmp_path / 'all' / 'mine', SeededStepsHook()):
+            (tmp_path / 'all' / 'other').mkdir()
+            (tmp_path / 'all' / 'mine' / 'log').touch()
+            raise ValueError('refused')
+
+    with pytest.raises(ValueError, match='refused'):
+        refused()
+    assert [path.name for path in tmp_path.rglob('*')] == ['all', 'other']
 
 
 def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatch):

@@ -47,11 +47,7 @@ def test_the_best_validation_is_named_and_whether_it_still_rises(values, end):
 def test_the_terminal_shows_what_users_can_act_on():
     console = Console(width=100, record=True)
     handler = TerminalHandler(console, logging.INFO)
-    shown = (
-        'refconv_mm: a plain checkpoint',
-        'refconv_mm: this run starts from',
-        'RefConvHook: 18 layers [of] 20',
-    )
+    shown = 'refconv_mm: a plain checkpoint', 'RefConvHook: 18 layers [of] 20'
     for text in (*shown, 'Config: ...', 'Iter(train) [2/4]'):
         handler.handle(logging.LogRecord('x', logging.INFO, 'x.py', 1, text, None, None))
     for text in ('the data set is empty', '"FileClient" will be deprecated'):
