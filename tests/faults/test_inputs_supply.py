@@ -1,6 +1,5 @@
-"""The supply chain: no network, no code from files, packages that are pinned by their hashes."""
+"""The supply chain: no network, and packages that are pinned by their hashes."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -10,32 +9,6 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT, random_checkpoint, segmenter
-
-SOURCES = [*(ROOT / 'refconv_mm').rglob('*.py'), *(ROOT / 'tools').glob('*.py')]
-OUTSIDE = ('socket', 'urllib', 'http', 'requests', 'ftplib', 'smtplib', 'xmlrpc')
-
-
-def calls(path):
-    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-
-
-def test_every_load_says_what_it_allows():
-    """ruff holds `eval`, `exec`, `shell=True` and pickle (S102, S301, S307, S602, S604, S605), and not torch.load."""
-    found = 0
-    for path in SOURCES:
-        for call in calls(path):
-            if ast.unparse(call.func) in ('torch.load', 'np.load', 'numpy.load'):
-                found += 1
-                assert {'weights_only', 'allow_pickle'} & {word.arg for word in call.keywords}, path
-    assert found
-
-
-def test_no_module_imports_what_opens_a_connection():
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level else []
-            assert not {name.split('.')[0] for name in names} & set(OUTSIDE), path
 
 
 def pins(name: str) -> dict[str, str]:
@@ -92,12 +65,3 @@ def test_every_command_runs_without_a_network(city, tmp_path):
     without_network(*ours, 'check-data', tmp_path / 'seg.py')
     without_network(*ours, 'predict', plain, fused, city / 'leftImg8bit/val', '--out-dir', tmp_path / 'predicted')
     without_network(*ours, 'new', city, '--out', tmp_path / 'new')
-
-
-@pytest.mark.faults
-@needs_namespaces
-def test_the_demo_runs_without_a_network(tmp_path):
-    """With one step for each training."""
-    code = 'import sys; from pathlib import Path; from demo.main import run_demo; '
-    code += 'run_demo(Path("configs/demo"), Path(sys.argv[1]), iters=1)'
-    assert 'demo.txt' in without_network('-c', code, tmp_path)
