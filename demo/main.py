@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,6 +44,7 @@ class DemoTask:
     scores: dict[str, float] = field(default_factory=dict)
     trained: dict[str, int] = field(default_factory=dict)
     models: dict[str, nn.Module] = field(default_factory=dict)
+    alone: float = float('nan')  # of the fused checkpoint where RefConv cannot be imported
     cfg: Config | None = None
 
 
@@ -101,11 +105,22 @@ def _run_task(
         task.scores[arm] = tested.test()[task.metric] * task.scale
         task.models[arm] = tested.model.eval()
         console.print(f'  test {arm}: {task.metric} {task.scores[arm]:.1f} ({what})', highlight=False)
+    task.alone = score_alone(Path(cfg.work_dir), task.metric) * task.scale
+    console.print(
+        f'  test {cfg.work_dir}/fused.pth where RefConv cannot be imported: {task.alone:.1f}', highlight=False
+    )
     task.cfg = cfg
     refocused = build_model(cfg)
     load_whole(refocused, read_checkpoint(last)['state_dict'], last)
     task.models['refocused, not fused'] = refocused
     task.trained['refocused, not fused'] = trainable(refocused)
+
+
+def score_alone(folder: Path, metric: str) -> float:
+    """Tests `fused.pth` under `fused.py`, in a process of its own in which RefConv cannot be imported."""
+    command = (sys.executable, '-W', 'ignore', Path(__file__).with_name('alone.py'), folder, metric)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return float(re.findall(r'^score (.+)$', said, re.MULTILINE)[-1])
 
 
 def _config(path: Path, root: Path, work_dir: Path, seed: int, iters: int | None) -> Config:
@@ -152,6 +167,7 @@ def _table(tasks: tuple[DemoTask, ...]) -> Table:
             label = {'refocused': 'refocused, fused'}.get(name, name)
             count = sum(p.numel() for p in model.parameters())
             table.add_row(task.name, label, score, f'{task.trained[name]:,}', f'{count:,}', f'{times[name]:.1f}')
+        table.add_row(task.name, 'fused, without RefConv', f'{task.alone:.1f}', '', '', '')
         table.add_section()
     table.caption, table.caption_justify = conclusion(tasks), 'left'
     return table

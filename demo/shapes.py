@@ -15,7 +15,7 @@ SHAPES = ('disc', 'square', 'triangle')
 _BASES = {'disc': (200, 70, 60), 'square': (60, 110, 200), 'triangle': (70, 170, 80)}
 
 
-def make_voc(root: str | Path, train: int = 200, test: int = 50, size: int = 160, seed: int = 0) -> Path:
+def make_voc(root: str | Path, train: int = 400, test: int = 50, size: int = 160, seed: int = 0) -> Path:
     """Draws images of discs, squares and triangles on textured ground.
 
     Args:
@@ -52,8 +52,8 @@ def _scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, list[tuple
     image = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(image)
     objects: list[tuple[str, tuple[int, int, int, int]]] = []
-    for _ in range(int(rng.integers(1, 5))):
-        side = int(rng.integers(size // 6, size // 2))
+    for _ in range(int(rng.integers(2, 7))):
+        side = int(rng.integers(size // 4, size // 2))
         x, y = (int(v) for v in rng.integers(2, size - side - 2, 2))
         box = (x, y, x + side, y + side)
         if any(_overlap(box, other) > 0.1 for _, other in objects):

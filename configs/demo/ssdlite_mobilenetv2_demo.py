@@ -11,22 +11,26 @@ size = (input_size, input_size)
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(widen_factor=0.5, norm_cfg=dict(momentum=0.1), init_cfg=None),
-    neck=dict(in_channels=(48, 1280), out_channels=(48, 1280, 128, 128, 128, 64), norm_cfg=dict(momentum=0.1)),
+    neck=dict(
+        in_channels=(48, 1280),
+        out_channels=(48, 1280, 128),
+        level_strides=(2,),
+        level_paddings=(1,),
+        norm_cfg=dict(momentum=0.1),
+    ),
     bbox_head=dict(
-        in_channels=(48, 1280, 128, 128, 128, 64),
+        in_channels=(48, 1280, 128),
         num_classes=len(metainfo['classes']),
         norm_cfg=dict(momentum=0.1),
+        # An object has a side of 40 to 80, so about nine anchors match it; with few matches, training does not converge.
         anchor_generator=dict(
-            strides=[16, 32, 54, 80, 160, 160],
-            min_sizes=[24, 50, 75, 101, 126, 152],
-            max_sizes=[50, 75, 101, 126, 152, 160],
+            strides=[16, 32, 54], ratios=[[2], [2], [2]], min_sizes=[48, 72, 90], max_sizes=[72, 90, 100]
         ),
     ),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='MinIoURandomCrop', min_ious=(0.5, 0.7, 0.9), min_crop_size=0.5),
     dict(type='Resize', scale=size, keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -38,7 +42,7 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(
-    batch_size=12,
+    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
@@ -61,7 +65,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=300, val_interval=10000)
-optim_wrapper = dict(optimizer=dict(lr=0.06))
+optim_wrapper = dict(optimizer=dict(lr=0.04))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
     dict(type='CosineAnnealingLR', T_max=300, end=300, by_epoch=False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from refconv_mm import RefConvOptions
 from refconv_mm.surgery import fuse, named_refconvs, refocus, trainable
 
 from .costs import alternate, machine, peak_bytes, rounds_for
-from .gradient_bytes import gradient_bytes
 from .released_layer import with_released_layers
 from .training_data import Batch, Trainer, copied_trainer, find_config, infer, random_model, synthetic_batch
 
@@ -49,20 +47,15 @@ def inference_forms(plain: nn.Module) -> dict[str, nn.Module]:
     return {name: model.eval() for name, model in models.items()}
 
 
-def _in_turn(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, dict[str, Any]]:
-    return alternate(calls, rounds_for(calls['plain'], len(calls), seconds))
-
-
 def measure_training(plain: nn.Module, batch: Batch, seconds: float, **options: bool) -> dict[str, Any]:
     """Seconds, peak bytes, sizes of each form's training step; the timed part takes about `seconds`."""
     trainers = {name: Trainer(model, batch, **options) for name, model in training_forms(plain).items()}
-    result = _in_turn(trainers, seconds)
+    result = alternate(trainers, rounds_for(trainers['plain'], len(trainers), seconds))
     for name, trainer in trainers.items():
         states = (value for state in trainer.optimizer.state.values() for value in state.values())
         result[name] |= dict(
             parameters=trainable(trainer.model),
             optimizer_bytes=sum(value.nbytes for value in states if isinstance(value, torch.Tensor)),
-            gradient_bytes=gradient_bytes(copy.deepcopy(trainer.model), trainer.backward),  # not compiled
         )  # fmt: skip
         result[name]['peak_bytes'] = peak_bytes(copied_trainer(trainer.model, batch, **options))
     return result
@@ -70,8 +63,8 @@ def measure_training(plain: nn.Module, batch: Batch, seconds: float, **options: 
 
 def measure_inference(plain: nn.Module, batch: Batch, seconds: float) -> dict[str, Any]:
     """Seconds of a forward pass of each form."""
-    forms = inference_forms(plain)
-    return _in_turn({name: partial(infer, model, batch.inputs) for name, model in forms.items()}, seconds)
+    calls = {name: partial(infer, model, batch.inputs) for name, model in inference_forms(plain).items()}
+    return alternate(calls, rounds_for(calls['plain'], len(calls), seconds))
 
 
 def measure_case(name: str, case: dict[str, Any], batch: int, seconds: float, folder: Path) -> dict[str, Any]:

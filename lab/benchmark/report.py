@@ -48,14 +48,13 @@ def memory_table(cases: list[dict[str, Any]]) -> str:
 
 
 def size_table(cases: list[dict[str, Any]]) -> str:
-    """Parameters, optimizer state and gradient bytes, which no batch size changes."""
+    """Parameters, of which DDP sends as many gradients, and optimizer state; no batch size changes them."""
     rows = []
     for case in {case['model']: case for case in cases}.values():
         for name in ('plain', *FORMS):
             part = case['training'][name]
-            sizes = (f'{part[key] / MIB:.2f}' for key in ('optimizer_bytes', 'gradient_bytes'))
-            rows.append((case['model'], name, f'{part["parameters"]:,}', *sizes))
-    return table(['model', 'form', 'trainable parameters', 'SGD state, MiB', 'gradients sent, MiB'], rows)
+            rows.append((case['model'], name, f'{part["parameters"]:,}', f'{part["optimizer_bytes"] / MIB:.2f}'))
+    return table(['model', 'form', 'trainable parameters', 'SGD state, MiB'], rows)
 
 
 def report(cases: list[dict[str, Any]], command: str) -> str:

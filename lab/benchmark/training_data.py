@@ -17,7 +17,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
 from refconv_mm.commands.arguments import open_config
-from refconv_mm.openmmlab.models import build_model, unwrapped
+from refconv_mm.openmmlab.models import build_model
 
 
 def find_config(config: str, folder: Path) -> Config:
@@ -102,20 +102,14 @@ class Trainer:
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(trained, lr=1e-7, momentum=0.9, weight_decay=1e-4)
 
-    def backward(self, model: nn.Module | None = None) -> None:
-        """Forward and backward, through `model` if it wraps the trainer's own."""
-        model = model or self.model
-        inner = unwrapped(model)
-        with torch.autocast(self.batch.inputs.device.type, torch.bfloat16, enabled=self.amp):
-            if hasattr(inner, 'parse_losses'):
-                loss, _ = inner.parse_losses(model(self.batch.inputs, self.batch.samples, mode='loss'))
-            else:
-                loss = model(self.batch.inputs).square().mean()
-        loss.backward()
-
     def __call__(self) -> None:
         self.optimizer.zero_grad()
-        self.backward()
+        with torch.autocast(self.batch.inputs.device.type, torch.bfloat16, enabled=self.amp):
+            if hasattr(self.model, 'parse_losses'):
+                loss, _ = self.model.parse_losses(self.model(self.batch.inputs, self.batch.samples, mode='loss'))
+            else:
+                loss = self.model(self.batch.inputs).square().mean()
+        loss.backward()
         self.optimizer.step()
 
 

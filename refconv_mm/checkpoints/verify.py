@@ -60,8 +60,8 @@ class Comparison:
         name, difference = self.worst
         part = 'features' if self.outputs == 'extract_feat' else 'outputs'
         return (
-            f'the {part} of the fused and the refocused model differ by {self.model:.1e} of the largest, those of the '
-            f'{len(self.layers)} layers by at most {difference:.1e} ({name}); input {"x".join(map(str, self.shape))}'
+            f'the {part} of the fused and the refocused model differ by {self.model:.2g} of the largest, those of the '
+            f'{len(self.layers)} layers by at most {difference:.2g} ({name}); input {"x".join(map(str, self.shape))}'
         )
 
 

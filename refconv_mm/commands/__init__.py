@@ -17,6 +17,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import NoReturn
+from urllib.error import URLError
 
 from ..files import errors
 from ..files.unpickling import unpickling_problem
@@ -102,6 +103,8 @@ def message_for_users(error: BaseException) -> str | None:
         return str(error).rpartition('DataError: ')[2].strip()
     if isinstance(error, UnpicklingError):
         return f'a checkpoint {unpickling_problem(error)}'
+    if isinstance(error, URLError):
+        return f'a checkpoint cannot be fetched from its address ({error.reason}); --init FILE starts from a local one'
     if isinstance(error, OSError):
         return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
     return str(error) if any(map(is_ours, errors.chain(error))) else None

@@ -28,18 +28,20 @@ def image_size(path: str | Path) -> tuple[int, int] | None:
 
 
 def why_unreadable(path: str | Path) -> str:
-    """Decodes an image and returns the decoder's reason why that fails; '' if it does not fail.
-
-    A JPEG is decoded at an eighth of its size. mmcv fills the missing part of a truncated file with grey.
-    """
+    """Decodes an image, a JPEG at an eighth of its size; returns the decoder's reason why that fails, or ''."""
+    path = Path(path)
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
             warnings.simplefilter('ignore')
             if picture.format == 'JPEG':
                 picture.draft(None, (max(picture.width // 8, 1), max(picture.height // 8, 1)))
             picture.load()
+    except FileNotFoundError:
+        near = (path.with_suffix(suffix) for end in IMAGES for suffix in (end, end.upper()))
+        names = [f'; {each.name} is there, and the reader wants {path.suffix}' for each in near if each.is_file()]
+        return f'no such file{"".join(names[:1])}'
     except UnidentifiedImageError:
-        return 'no image: its first bytes belong to no known format' if Path(path).stat().st_size else 'empty file'
+        return 'no image: its first bytes belong to no known format' if path.stat().st_size else 'empty file'
     except Exception as error:  # a damaged file can end a decoder with any error
         return str(error).removesuffix(f": '{path}'") or type(error).__name__
     return ''

@@ -8,46 +8,44 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-SPLITS = ('train', 'val', 'test')
-# Options of a data set that say how it is used, not what it holds.
-USE = ('pipeline', 'filter_cfg', 'test_mode', 'lazy_init', 'serialize_data')
 
-
-@dataclass(frozen=True)
-class Finding:
-    """A fault of the data: its split, the kind of fault, the file or the folder, and the details."""
+class Finding(NamedTuple):
+    """A fault of the data. An error stops a training or makes a score wrong; the others are warnings."""
 
     split: str
     kind: str
     where: str
-    what: str = ''
+    what: str
+    error: bool = True
 
 
 @dataclass
 class Loaded:
-    """A data set as its library's class loads it, without a pipeline and without the filter of images.
+    """A data set as its library's class loads it for a training or a test, without a pipeline.
 
     `names` are the classes as the files call them, in the order of the labels, and `in_files` counts the objects by
     them; both are empty where files have no names. `counts` has the boxes or images, or of label maps the pixels.
+    `left_out` counts the images that `filter_cfg` leaves out. `net_input` describes the numbers that reach the net.
     """
 
     split: str
     config: dict
     dataset: Any
     samples: list[dict] = field(default_factory=list)
+    left_out: int = 0
     names: tuple[str, ...] = ()
     in_files: Counter = field(default_factory=Counter)
     counts: Counter = field(default_factory=Counter)
     coco: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    net_input: str = ''
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,14 +57,16 @@ class Loaded:
         """The file or the folder that messages about the whole data set name."""
         return str(getattr(self.dataset, 'ann_file', '') or self.config.get('data_root') or '')
 
-    def find(self, kind: str, where: object, what: str = '') -> None:
+    def find(self, kind: str, where: object, what: str, error: bool = True) -> None:
         """Adds a finding."""
-        self.findings.append(Finding(self.split, kind, str(where), what))
+        self.findings.append(Finding(self.split, kind, str(where), what, error))
 
     def describe(self) -> str:
         """Returns the counts in a line."""
-        counted = ', '.join(f'{name} {n}' for name, n in self.counts.items())
-        return f'{self.split}: {len(self.samples)} images' + (f'; {counted}' if counted else '')
+        left = f' ({self.left_out} more left out by filter_cfg)' if self.left_out else ''
+        names = dict.fromkeys((*self.classes, *self.counts)) if self.counts else ()
+        counted = ''.join(f', {name} {self.counts[name]}' for name in names).replace(', ', '; ', 1)
+        return f'{self.split}: {len(self.samples)} images{left}{counted}'
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
@@ -79,43 +79,38 @@ def leaves(dataset: dict) -> Iterator[dict]:
 
 
 def load_sets(cfg: Config) -> list[Loaded]:
-    """Loads the train, val and test sets of a config; one that equals an earlier one (often test and val) only once."""
+    """Loads the train, val and test sets of a config; a test set that is the val set only once."""
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    loaded: list[Loaded] = []
-    seen: list[dict] = []
-    for split in SPLITS:
-        for leaf in leaves((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {'datasets': [{}]}):
-            plain = {key: value for key, value in leaf.items() if key not in USE}
-            if plain and plain not in seen:
-                seen.append(plain)
-                loaded.append(load(leaf, split))
-    if not loaded:
+    configs = {split: (cfg.get(f'{split}_dataloader') or {}).get('dataset') for split in ('train', 'val', 'test')}
+    if not any(configs.values()):
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader to check')
-    return loaded
+    configs['test'] = configs['test'] if configs['test'] != configs['val'] else None
+    return [load(leaf, split) for split, config in configs.items() if config for leaf in leaves(config)]
 
 
 def load(leaf: dict, split: str) -> Loaded:
     """Builds a data set with its library's class; a fault of one annotation becomes a finding and does not end it."""
-    options = {key: value for key, value in leaf.items() if key not in USE}
-    options |= dict(pipeline=[], test_mode=True, lazy_init=True, serialize_data=False)
-    loaded = Loaded(split, leaf, DATASETS.build(options))
-    parse = loaded.dataset.parse_data_info
-    loaded.dataset.parse_data_info = lambda raw: _parse(loaded, parse, raw)
+    dataset = DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True, 'serialize_data': False})
+    loaded = Loaded(split, leaf, dataset)
+    parse, keep = dataset.parse_data_info, dataset.filter_data
+
+    def filter_data() -> list:
+        dataset.data_list = [sample for sample in dataset.data_list if isinstance(sample, dict)]
+        kept = keep()
+        loaded.left_out = len(dataset.data_list) - len(kept)
+        return kept
+
+    dataset.parse_data_info, dataset.filter_data = lambda raw: _parse(loaded, parse, raw), filter_data
+    dataset.ANN_ID_UNIQUE = False  # mmdet would end; the check names the ids
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         try:
-            if hasattr(loaded.dataset, 'COCOAPI'):
-                loaded.coco = fileio.load(loaded.dataset.ann_file)
-            loaded.dataset.full_init()
-            loaded.samples = [sample for sample in loaded.dataset.data_list if isinstance(sample, dict)]
+            dataset.full_init()
+            loaded.samples = dataset.data_list
         except Exception as error:  # whatever a reader trips over in a damaged list
             loaded.find('data set unreadable', loaded.place, reason(error))
-    labels: Counter = Counter()
-    for sample in loaded.samples:
-        labels.update(item['bbox_label'] for item in sample.get('instances') or ())
-        labels.update(np.atleast_1d(sample.get('gt_label', [])).tolist())
-    names = dict(enumerate(loaded.classes))
-    loaded.counts = Counter({names.get(label, f'label {label}'): n for label, n in sorted(labels.items())})
-    _read_names(loaded)
+    if not loaded.samples and not loaded.findings:
+        loaded.find('no images', loaded.place, f'filter_cfg leaves out {loaded.left_out}')
+    _count(loaded)
     return loaded
 
 
@@ -124,8 +119,17 @@ def reason(error: BaseException) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
 
 
+def xml_names(path: str | Path) -> list[str]:
+    """The class name of each object in an XML file of VOC."""
+    try:
+        return [item.findtext('name') or '' for item in ElementTree.parse(path).getroot().findall('object')]
+    except (OSError, ElementTree.ParseError, ValueError):  # the library's class says it
+        return []
+
+
 def _parse(loaded: Loaded, parse: Callable, raw: dict) -> Any:
     """Parses the annotations of an image; what the library's class drops without a word becomes a finding."""
+    loaded.coco = getattr(getattr(loaded.dataset, 'coco', None), 'dataset', {})  # gone once all are parsed
     where = raw.get('xml_path') or (raw.get('raw_img_info') or raw).get('file_name') or loaded.place
     if raw.get('xml_path'):
         loaded.in_files.update(xml_names(raw['xml_path']))
@@ -138,20 +142,18 @@ def _parse(loaded: Loaded, parse: Callable, raw: dict) -> Any:
     notes = [note for note in raw.get('raw_ann_info') or () if note.get('category_id') in ids]
     lost = sum(not note.get('ignore') for note in notes) - len(info.get('instances') or ())
     if notes and lost:
-        loaded.find('boxes dropped', where, f'{lost} of no size or outside the image, so mmdet leaves them out')
+        loaded.find('boxes dropped', where, f'{lost} of no size or outside the image, which mmdet drops', error=False)
     return info
 
 
-def xml_names(path: str | Path) -> list[str]:
-    """The class name of each object in an XML file of VOC."""
-    try:
-        return [item.findtext('name') or '' for item in ElementTree.parse(path).getroot().findall('object')]
-    except (OSError, ElementTree.ParseError, ValueError):  # the library's class says it
-        return []
-
-
-def _read_names(loaded: Loaded) -> None:
-    """Reads what the files call each label, and how many objects they have of each class name."""
+def _count(loaded: Loaded) -> None:
+    """Counts the labels, and reads what the files call each label and how many objects they have of each class."""
+    labels = Counter(item['bbox_label'] for sample in loaded.samples for item in sample.get('instances') or ())
+    labels.update(label for sample in loaded.samples for label in np.atleast_1d(sample.get('gt_label', [])).tolist())
+    classes = dict(enumerate(loaded.classes))
+    loaded.counts = Counter({classes.get(label, f'label {label}'): n for label, n in sorted(labels.items())})
+    if classes and (wrong := sorted(set(labels) - set(classes))):
+        loaded.find('label out of range', loaded.place, f'{wrong[:8]} of {len(classes)} classes')
     if categories := {item.get('id'): str(item.get('name')) for item in loaded.coco.get('categories') or ()}:
         loaded.names = tuple(categories.get(number, 'None') for number in getattr(loaded.dataset, 'cat_ids', ()))
         ids = [note.get('category_id') for note in loaded.coco.get('annotations') or ()]

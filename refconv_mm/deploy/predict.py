@@ -85,7 +85,8 @@ class Predictor:
         # The data set's colours, unless it drew them at random or they belong to other classes.
         palette = self._palette or (list(classes or ()) == list(own.get('classes') or ()) and own.get('palette'))
         if classes and len(palette or ()) != len(classes):
-            palette = (255 * colormaps['hsv'](np.arange(len(classes)) / len(classes))[:, :3]).astype(int).tolist()
+            hues = colormaps['hsv'](np.arange(len(classes)) / len(classes))[:, :3]
+            palette = list(map(tuple, (255 * hues).astype(int).tolist()))
         self._inferencer.model.dataset_meta = dict(classes=classes, palette=palette)
         if self.scope == 'mmdet':
             self._inferencer.visualizer.dataset_meta = self._inferencer.model.dataset_meta
@@ -141,7 +142,7 @@ def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) ->
     """Adds a strip below a picture (RGB): a note, and names, each behind a patch of its colour."""
     if not names and not note:
         return picture
-    patches = [Patch(color=tuple(np.array(colour) / 255), label=name) for name, colour in names]
+    patches = [Patch(color=f'#{bytes(colour).hex()}', label=name) for name, colour in names]
     width = max(picture.shape[1], LEAST)
     columns = max(1, width // (LETTER * max((len(name) for name, _ in names), default=1) + 3 * LINE))
     rows = -(-len(names) // columns) + bool(note) + 0.5

@@ -59,10 +59,10 @@ def adopt_stored(layer: Any, state: Any, prefix: str, assign: bool) -> str:
 
 def _warn_of_other_options(where: str, root: Tensor, basis: Tensor, layer: Any) -> None:
     """Compares the diagonals of `A'A`, averaged over the groups; beside a map, `s` squared times that of `U'U`."""
-    theirs, exact, options = root.detach().cpu().double().square(), basis.cpu().double(), layer.options
-    ours = RF.mean_diagonal(exact, layer.groups, options.map_k)
+    theirs, options = root.detach().cpu().double().square(), layer.options
+    ours = RF.mean_diagonal(basis, layer.groups, options.map_k)
     theirs = theirs.sum(-1).mean(0) if root.ndim else theirs * ours
-    ours = ours * RF.gain_scale(exact, layer.groups, options.map_k, options.gain) ** 2
+    ours = ours * RF.gain_scale(basis, layer.groups, options.map_k, options.gain) ** 2
     if not torch.allclose(theirs, ours, 2**-6):  # roots are stored in the dtype of the layer, at least bfloat16
         logging.getLogger(__name__).warning(
             f'{where}: the checkpoint was trained with a root of gain {theirs.mean():.4g}, that of the config (gain='

@@ -1,39 +1,42 @@
 """check-data: each kind of fault, in the data sets that a config names."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from PIL import Image
 
 from refconv_mm.commands import main
 from refconv_mm.data.check import check_config
 from refconv_mm.data.layouts import detect_layout
-from refconv_mm.data.new import sets_config, write_configs
+from refconv_mm.data.new import sets_config
 from tests.data.made import write_class_folders, write_coco, write_masks
+
+LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 
 
 @pytest.fixture(scope='module')
 def made(voc, city, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('check')
+    shutil.copytree(voc, root / 'voc')
     write_coco(detect_layout(voc), root / 'coco')
     write_masks(detect_layout(city), root / 'masks')
     write_class_folders(root / 'class folders')
     return root
 
 
-def prepared(made, name, tmp_path, **options):
+def prepared(made, name, tmp_path):
     """A copy that a test may damage, and the config of its data sets."""
     root = Path(shutil.copytree(made / name, tmp_path / 'data'))
-    return root, sets_config(detect_layout(root, tmp_path, **options))
+    return root, sets_config(detect_layout(root, tmp_path))
 
 
-def found(cfg) -> Counter:
-    return Counter((each.split, each.kind) for each in check_config(cfg)[0])
+def found(cfg, error=True) -> Counter:
+    return Counter((each.split, each.kind) for each in check_config(cfg)[0] if each.error == error)
 
 
 def text(cfg, kind) -> str:
@@ -48,46 +51,58 @@ def change(path, function):
 
 def test_mmdet_numbers_classes_by_each_file(made, tmp_path):
     root, cfg = prepared(made, 'coco', tmp_path)
-    assert found(cfg) == {}
-    cfg.train_dataloader.dataset.metainfo.classes = ('square', 'disc', 'triangle')
+    assert check_config(cfg)[0] == []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.metainfo.classes = ('square', 'disc', 'triangle')
+    assert found(cfg) == {('train', 'class numbers'): 1, ('val', 'class numbers'): 1}
     what = "label 0 is 'disc' here and 'square' in the config; the library numbers as the files do"
     assert text(cfg, 'class numbers') == what
     cfg = sets_config(detect_layout(root, tmp_path))
     change(root / 'annotations/instances_test.json', lambda c: c['categories'].reverse())
     assert found(cfg) == {('val', 'class numbers'): 2}
-    assert text(cfg, 'class numbers').startswith("label 0 is 'triangle' here and 'disc'")
-    with pytest.raises(ValueError, match='mmdet numbers the classes in the order of each file'):
-        detect_layout(root, tmp_path)
+    assert text(cfg, 'class numbers').startswith("label 0 is 'triangle' here and 'disc' in the files of train")
+    change(root / 'annotations/instances_test.json', lambda c: c['categories'].append(dict(c['categories'][0], id=99)))
+    assert text(cfg, 'class numbers').startswith("label 0 is 'triangle' here and 'disc' in the files of train")
+    cfg.train_dataloader.dataset.metainfo.classes = ('unknown',)
+    assert text(cfg, 'class numbers').startswith("label 0 is 'nothing' here and 'unknown' in the config")
 
 
-def test_names_of_classes(made, tmp_path):
-    root, cfg = prepared(made, 'coco', tmp_path)
-    file = root / 'annotations/instances_train.json'
-    change(file, lambda c: c['categories'].append(dict(id=99, name='disc')))
-    assert ('train', 'class numbers') in found(cfg)
-    change(file, lambda c: c['categories'][-1].update(name='rings'))
-    cfg.train_dataloader.dataset.metainfo.classes = ('disc', 'square', 'triangle', 'rings')
-    assert text(cfg, 'class without an object') == 'rings'
-    cfg.train_dataloader.dataset.metainfo.classes = ('disc', 'squares', 'triangle')
-    assert text(cfg, 'classes differ').endswith('; your classes are disc, squares, triangle')
+def test_names_and_counts_of_classes(made, tmp_path):
+    root, cfg = prepared(made, 'voc', tmp_path)
+    metainfo = cfg.train_dataloader.dataset.metainfo
+    count = check_config(cfg)[1][0].counts['square']
+    xml = next(path for path in root.glob('*/Annotations/*.xml') if '<name>square' in path.read_text())
+    xml.write_text(xml.read_text().replace('<name>square', '<name>square ', 1))
+    assert found(cfg) == {}
+    assert text(cfg, 'classes differ') == "'square ' (1) in the files are no classes of the config"
+    assert f'square {count - 1}, triangle ' in check_config(cfg)[1][0].describe()
+    metainfo.classes = ('disc', 'squares', 'triangle')
+    assert f"'square' ({count - 1}), 'square ' (1) in" in text(cfg, 'classes differ')
+    assert found(cfg)['train', 'classes differ'] == 1
+    assert text(cfg, 'rare classes').startswith("'squares' 0, of ")
+
+
+@pytest.mark.parametrize(('pixels', 'rare'), [(49, True), (50, False)])  # of 8 maps of 64 x 96
+def test_classes_of_few_pixels(made, tmp_path, pixels, rare):
+    root, cfg = prepared(made, 'masks', tmp_path)
+    for number, path in enumerate((root / 'masks/train').iterdir()):
+        values = np.zeros((64, 96), np.uint8)
+        values[0, : pixels * (number == 0)] = 1
+        Image.fromarray(values).save(path)
+    cfg.train_dataloader.dataset.pipeline = LOAD
+    assert f'sidewalk {pixels}, building 0, ' in check_config(cfg)[1][0].describe()
+    assert ("'sidewalk' 49, " in text(cfg, 'rare classes')) == rare
 
 
 def test_what_mmdet_drops_from_coco(made, tmp_path):
     root, cfg = prepared(made, 'coco', tmp_path)
-    file = root / 'annotations/instances_train.json'
-
-    def spoil(content):
-        first, second, third, *_ = content['annotations']
-        first.update(category_id=98)
-        second.update(bbox=[1, 2, 0, 5])
-        del third['area']
-
-    change(file, spoil)
-    (root / 'train' / json.loads(file.read_text())['images'][-2]['file_name']).write_bytes(b'')
-    kinds = ('boxes dropped', 'annotation unreadable', 'image unreadable', 'classes differ')
-    assert found(cfg) == {('train', kind): 1 for kind in kinds}
+    for number, fault in enumerate((dict(category_id=98), dict(bbox=[1, 2, 0, 5]), dict(area='none'))):
+        change(root / 'annotations/instances_train.json', lambda c: c['annotations'][number].update(fault))  # noqa: B023
+    sorted((root / 'train').iterdir())[-2].write_bytes(b'')
+    assert found(cfg) == {('train', kind): 1 for kind in ('annotation unreadable', 'image unreadable')}
+    assert found(cfg, error=False) == {('train', kind): 1 for kind in ('boxes dropped', 'classes differ')}
     assert text(cfg, 'image unreadable') == 'empty file'
-    assert "KeyError: 'area'" in text(cfg, 'annotation unreadable')
+    assert text(cfg, 'annotation unreadable').startswith("TypeError: '<=' not supported")
 
 
 def test_ids_that_occur_twice_and_boxes_without_a_mask(made, tmp_path):
@@ -96,76 +111,90 @@ def test_ids_that_occur_twice_and_boxes_without_a_mask(made, tmp_path):
     steps = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
     cfg.train_dataloader.dataset.pipeline = steps
     assert set(found(cfg)) == {('train', 'annotation unreadable')}
+    assert text(cfg, 'annotation unreadable') == "LoadAnnotations: KeyError: 'mask'"
     change(file, lambda c: [note.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for note in c['annotations']])
     assert found(cfg) == {}
     change(file, lambda c: c['annotations'][1].update(id=0))
-    assert text(cfg, 'annotation ids that occur twice') == '1: 0'
+    assert text(cfg, 'annotations of one id') == '1: 0'
 
 
-def test_boxes_of_no_size_without_the_filter(voc, tmp_path):
-    root = Path(shutil.copytree(voc, tmp_path / 'data'))
-    cfg = sets_config(detect_layout(root))
+def test_coco_without_annotations_and_two_sets_with_the_same_ids(made, tmp_path):
+    root, cfg = prepared(made, 'coco', tmp_path)
+    change(root / 'annotations/instances_test.json', lambda c: c.pop('annotations'))
+    assert check_config(cfg)[0] == []
+    one = cfg.val_dataloader.dataset
+    cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[one, one])
+    assert text(cfg, 'images of one id in two sets') == '4: 100, 101, 102, 103'
+    cfg.val_evaluator = dict(type='VOCMetric')
+    assert found(cfg) == {}
+
+
+def test_a_train_set_that_validates_and_images_of_train_in_val(made, tmp_path):
+    root, cfg = prepared(made, 'class folders', tmp_path)
+    assert check_config(cfg)[0] == []
+    Image.open(root / 'train/red/000.png').save(root / 'val/red/another.png', compress_level=0)
+    assert text(cfg, 'images of train').startswith('1 images, such as ')
+    cfg.val_dataloader.dataset.data_prefix = 'train'
+    assert text(cfg, 'images of train').startswith('16 images')
+
+
+def test_lists_and_images_of_voc(made, tmp_path):
+    root, cfg = prepared(made, 'voc', tmp_path)
+    images, listed = root / 'VOC2007/JPEGImages', root / 'VOC2007/ImageSets/Main/trainval.txt'
+    (images / '000001.jpg').rename(images / '000001.png')
+    assert found(cfg) == {('train', 'image missing'): 1}
+    assert text(cfg, 'image missing') == 'no such file; 000001.png is there, and the reader wants .jpg'
+    for folder, suffix in (('JPEGImages', '.png'), ('Annotations', '.xml')):
+        file = root / f'VOC2007/{folder}/000001{suffix}'
+        file.rename(file.with_name('a name' + suffix.replace('png', 'jpg')))
+    listed.write_text(listed.read_text().replace('000001', 'a name'))
+    assert found(cfg) == {}
+
+
+NO_SIZE, OUTSIDE = 'box of no size in the image', 'box outside the image'
+
+
+@pytest.mark.parametrize(('left', 'right', 'least', 'error', 'kind'), [
+    (40, 40, 1, False, NO_SIZE), (40, 40, None, True, NO_SIZE), (60, 40, None, True, NO_SIZE),
+    (200, 240, 1, True, NO_SIZE), (50, 950, None, False, OUTSIDE),
+])  # fmt: skip
+def test_boxes(made, tmp_path, left, right, least, error, kind):
+    """Errors are those after which the loss of mmdet's SSD was not finite."""
+    root, cfg = prepared(made, 'voc', tmp_path)
     xml = root / 'VOC2007/Annotations/000001.xml'
-    start = xml.read_text()
-    number = start.split('<xmin>')[1].split('<')[0]
-    xml.write_text(start.replace(f'<xmax>{start.split("<xmax>")[1].split("<")[0]}', f'<xmax>{number}', 1))
-    assert found(cfg) == {}
-    cfg.train_dataloader.dataset.filter_cfg.pop('bbox_min_size')
-    assert found(cfg) == {('train', 'box of no size'): 1}
-
-
-def test_images_of_train_in_val(made, tmp_path):
-    root, cfg = prepared(made, 'class folders', tmp_path)
-    assert found(cfg) == {}
-    shutil.copy(root / 'train/red/000.png', root / 'val/red/another.png')
-    assert text(cfg, 'images of train').startswith('1 images are also in train, such as ')
-
-
-def test_class_folders(made, tmp_path):
-    root, cfg = prepared(made, 'class folders', tmp_path)
-    (root / 'train/.ipynb_checkpoints').mkdir()
-    assert 'AssertionError' in text(cfg, 'data set unreadable')
-    with pytest.raises(ValueError, match=r'different classes: .ipynb_checkpoints; mmpretrain numbers .* hidden ones'):
-        detect_layout(root)
-    (root / 'train/.ipynb_checkpoints').rmdir()
-    cfg.val_dataloader.dataset.metainfo.classes = ('red', 'blue')
-    assert ('val', 'class numbers') in found(cfg)
+    corners = f'<xmin>{left}</xmin>', f'<xmax>{right}</xmax>'
+    xml.write_text(re.sub('<xmax>.*?</xmax>', corners[1], re.sub('<xmin>.*?</xmin>', corners[0], xml.read_text())))
+    cfg.train_dataloader.dataset.filter_cfg.bbox_min_size = least
+    assert found(cfg, error)['train', kind] == xml.read_text().count('<xmin>')
+    assert found(cfg, not error) == {}
 
 
 def test_label_maps_one_by_one(made, tmp_path):
     root, cfg = prepared(made, 'masks', tmp_path)
     maps = sorted((root / 'masks/train').iterdir())
-    Image.open(maps[0]).resize((10, 10), Image.Resampling.NEAREST).save(maps[0])
-    Image.open(maps[1]).convert('RGB').save(maps[1])
-    Image.new('L', (96, 64), 77).save(maps[2])
-    maps[3].write_bytes(maps[3].read_bytes()[:100])
-    maps[4].write_bytes(b'no')
-    maps[5].unlink()
-    (root / 'images/train/0006.png').rename(root / 'images/train/0006.jpeg')
-    cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-    kinds = Counter({('train', kind): 1 for kind in (
-        'label map of another size', 'label map with colours', 'label id out of range',
-        'class without an object')})  # fmt: skip
-    kinds['train', 'annotation unreadable'] = 3
-    assert found(cfg) == kinds
+    maps[0].write_bytes(b'no')
+    Image.open(maps[1]).resize((10, 10), Image.Resampling.NEAREST).save(maps[1])
+    Image.open(maps[2]).convert('RGB').save(maps[2])
+    Image.new('L', (96, 64), 77).save(maps[3])
+    Image.new('L', (96, 64), 3).save(maps[4], 'JPEG')
+    cfg.train_dataloader.dataset.pipeline = LOAD
+    kinds = ('annotation unreadable', 'label map of another size', 'label map with colours', 'label out of range')
+    assert found(cfg) == {('train', kind): 1 for kind in kinds}
+    assert found(cfg, error=False)['train', 'label map as JPEG'] == 1
+    assert text(cfg, 'annotation unreadable') == 'no image: its first bytes belong to no known format'
     assert 'resize the map by nearest pixels' in text(cfg, 'label map of another size')
 
 
-def test_label_maps_as_jpeg(tmp_path):
-    values = np.repeat(np.eye(8, dtype=np.uint8) * 3, 4, 0).repeat(4, 1)
-    for kind, mode in (('images', 'RGB'), ('masks', 'L')):
-        for split in ('train', 'val'):
-            (tmp_path / kind / split).mkdir(parents=True)
-            Image.fromarray(values).convert(mode).save(tmp_path / kind / split / '0.jpg')
-    path = write_configs(tmp_path, tmp_path / 'out')[0][0]
-    assert found(Config.fromfile(path))['train', 'label map as JPEG'] == 1
-
-
-def test_the_command_has_exit_code_1(voc, tmp_path, capsys):
-    root = Path(shutil.copytree(voc, tmp_path / "it's"))
-    for code in (0, 1):
+def test_the_command(made, tmp_path, capsys):
+    root, _ = prepared(made, 'voc', tmp_path / "it's")
+    xml = root / 'VOC2007/Annotations/000001.xml'
+    for code, (old, new) in ((0, ('', '')), (0, ('<xmax>', '<xmax>9')), (1, ('</object>', ''))):
+        xml.write_text(xml.read_text().replace(old, new, 1))
         with pytest.raises(SystemExit) as end:
             main(['check-data', str(root)])
         assert end.value.code == code
-        (root / 'VOC2007/Annotations/000001.xml').write_text('<annotation>')
-    assert 'annotation unreadable' in ' '.join(capsys.readouterr().out.split())
+    out = ' '.join(capsys.readouterr().out.split())
+    assert 'the net gets -2.' in out
+    assert 'no errors, no warnings' in out
+    assert '0 errors, 1 warnings' in out
+    assert 'annotation unreadable' in out

@@ -1,8 +1,9 @@
 import pytest
 from mmengine.config import Config
 
-from refconv_mm import RefConv2d, RefConvHook
+from refconv_mm import RefConvHook
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
+from refconv_mm.openmmlab import RefConv
 from refconv_mm.openmmlab.config import drop_pretrained, is_refocused_config, plain_config, without_run
 from refconv_mm.openmmlab.models import build_model
 
@@ -16,7 +17,7 @@ def refocused() -> Config:
                 type='Net',
                 backbone=dict(type='RefocusedBackbone', include=['*'], backbone=dict(type='MiT', conv_cfg=REFCONV)),
                 neck=[dict(type='FPN', conv_cfg=dict(type='mmengine.RefConv'))],
-                head=dict(type='Head', conv_cfg=dict(type=RefConv2d), other=(1, dict(conv_cfg=dict(type='DCN')))),
+                head=dict(type='Head', conv_cfg=dict(type=RefConv), other=(1, dict(conv_cfg=dict(type='DCN')))),
                 stem=dict(type='RefConv', in_channels=3, out_channels=4, kernel_size=3, init='zero'),
                 same=dict(conv_cfg=dict(type='RefConvAdaptivePadding', map_k=3)),
             ),

@@ -39,8 +39,5 @@ def detect_layout(
     if mask_values and name != masks.NAME:
         raise DataError(f'--mask-values belongs to label maps; {root} has the layout {name}')
     found = chosen[name].read(root, out, places, *([mask_values] if mask_values else []))
-    if not found.classes:
-        raise DataError(f'{root} has the layout {found.name} and no class')
-    pairs = (('val', 'test'), ('test', 'val'))
-    found.said += [f'no {split} split: {other} stands for it' for split, other in pairs if split not in found.sets]
+    found.said += [f'no {a} split; {b} is used' for a, b in (('val', 'test'), ('test', 'val')) if a not in found.sets]
     return found

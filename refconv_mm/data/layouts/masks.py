@@ -18,7 +18,6 @@ from .base import Layout, lines_of, names_masks, split_of, with_val
 NAME = 'masks'
 NEEDS = 'a folder of images and one of label maps whose names begin with those of the images, or Cityscapes'
 IGNORE = 255
-LOSSY = ('.jpg', '.jpeg')
 Pairs = list[tuple[str, Path, Path]]  # the name without its end, the image, the label map
 
 
@@ -60,11 +59,16 @@ def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence
         stem, image, mask = pairs[0]
         prefix = dict(img_path=str(image.parent.relative_to(root)), seg_map_path=str(mask.parent.relative_to(root)))
         ends = dict(img_suffix=image.name.removeprefix(stem), seg_map_suffix=mask.name.removeprefix(stem))
-        odd = sum(image_size(mask) not in (None, image_size(image)) for _, image, mask in pairs)
+        sizes = {mask: (image_size(image), image_size(mask)) for _, image, mask in pairs}
+        odd = {mask: (one, two) for mask, (one, two) in sizes.items() if one and two and one != two}
+        if wrong := [mask for mask, (one, two) in odd.items() if abs(one[0] * two[1] / (one[1] * two[0]) - 1) > 0.02]:
+            raise DataError(f'{len(wrong)} label maps, such as {wrong[0]}, have another shape than their image')
         if odd or mask_values:
             layout.files[f'label_maps/{split}'] = _copies(pairs, mask_values)
             prefix['seg_map_path'], ends['seg_map_suffix'] = str(out / f'label_maps/{split}'), '.png'
-            layout.said.append(f'label_maps/{split}: copies of the label maps; {odd} had another size than their image')
+            layout.said.append(
+                f'label_maps/{split}: copies of the label maps; {len(odd)} had another size than their image'
+            )
         layout.sets[split] = dict(type='BaseSegDataset', data_prefix=prefix, **ends)
         if parts is not own:
             layout.files[f'{split}.txt'] = ''.join(f'{stem}\n' for stem, _, _ in pairs)
@@ -126,11 +130,9 @@ def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None
                 numbers = _read(mask, values)
                 if values:  # of JPEG, which changes numbers, the nearest
                     far = np.abs(numbers[..., None].astype(np.int32) - np.array(values, np.int32))
-                    numbers = np.where((far.min(-1) == 0) | (mask.suffix.lower() in LOSSY), far.argmin(-1), IGNORE)
+                    known = (far.min(-1) == 0) | mask.suffix.lower().startswith('.jp')
+                    numbers = np.where(known, far.argmin(-1), IGNORE)
                 copy = Image.fromarray(numbers.astype(np.uint8))
-                width, height = image_size(image) or copy.size
-                if abs(copy.width * height / (copy.height * width) - 1) > 0.02:
-                    raise DataError(f'{mask} has {copy.width}x{copy.height} pixels, its image {width}x{height}')
-                copy.resize((width, height), Image.Resampling.NEAREST).save(folder / f'{stem}.png')
+                copy.resize(image_size(image) or copy.size, Image.Resampling.NEAREST).save(folder / f'{stem}.png')
 
     return write

@@ -47,11 +47,6 @@ def test_it_measures_reports_and_does_nothing_twice(suite, tmp_path, monkeypatch
     training = results[0]['training']
     assert set(training) == {'plain', 'released', 'refocused'}
     assert training['refocused']['parameters'] == training['plain']['parameters'] < training['released']['parameters']
-    assert (
-        training['refocused']['gradient_bytes']
-        == training['plain']['gradient_bytes']
-        == 4 * training['plain']['parameters']
-    )
     if torch.cuda.is_available():
         assert training['released']['peak_bytes'] > training['refocused']['peak_bytes']
     assert set(results[0]['inference']) == {'plain', 'refocused', 'fused', 'folded'}
@@ -114,7 +109,7 @@ def test_the_options_of_a_step_change_its_rounding_alone(options, tolerance):
     grads = []
     for given in ({}, options):
         trainer = Trainer(copy.deepcopy(plain), synthetic_batch((16, 16), 2), **given)
-        trainer.backward()
+        trainer()
         grads.append([p.grad for p in trainer.model.parameters()])
     for got, expected in zip(grads[1], grads[0], strict=True):
         assert (got - expected).abs().max() < tolerance * expected.abs().max()
