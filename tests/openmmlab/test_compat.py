@@ -98,7 +98,7 @@ assert list(path.parent.iterdir()) == [path]
 
 
 def test_mmengine_alone_unpickles_downloads():
-    """The default of torch.hub, which mmengine does not change; tests/faults/test_damage.py downloads such a file."""
+    """The default of torch.hub, which mmengine does not change."""
     weights_only = inspect.signature(load_state_dict_from_url).parameters.get('weights_only')
     assert weights_only is None or weights_only.default is False
     script = 'from mmengine.runner import checkpoint; from torch import hub; ' \

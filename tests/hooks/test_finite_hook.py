@@ -76,10 +76,6 @@ def nan_loss(model, losses):
     losses['loss_bbox'][1] = losses['loss_bbox'][1] * float('nan')
 
 
-def inf_loss(model, losses):
-    losses['loss_cls'] = losses['loss_cls'] / 0
-
-
 def nan_gradient(model, losses):
     losses['loss_cls'] = losses['loss_cls'] + (model.conv.trained.sum() * 0).sqrt() * 0
 
@@ -89,13 +85,9 @@ def last_state(tmp_path):
     return torch.load(path, weights_only=False)['state_dict']
 
 
-@pytest.mark.parametrize(('act', 'message'), [
-    (nan_loss, 'step 3: loss nan, loss_cls [0-9.]+, loss_bbox nan; '),
-    (inf_loss, 'step 3: loss inf, loss_cls inf, loss_bbox [0-9.]+; '),
-], ids=['nan', 'inf'])  # fmt: skip
-def test_it_stops_in_the_step_and_names_losses_rate_and_images(act, message, tmp_path):
-    with pytest.raises(DivergedError, match=message) as error:
-        train(tmp_path, at(3, act))
+def test_it_stops_in_the_step_and_names_losses_rate_and_images(tmp_path):
+    with pytest.raises(DivergedError, match=r'step 3: loss nan, loss_cls [0-9.]+, loss_bbox nan; ') as error:
+        train(tmp_path, at(3, nan_loss))
     assert 'learning rate 0.01; images photos/4.jpg, photos/5.jpg' in str(error.value)
     assert 'conv.refocus_map, conv.bias, bn.weight, ... not finite' in str(error.value)
     assert f'The last checkpoint, {tmp_path}/iter_2.pth, is from before' in str(error.value)
