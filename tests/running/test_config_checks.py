@@ -9,12 +9,8 @@ import torch
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
 from refconv_mm.openmmlab.config import drop_pretrained
-<<<<<<< HEAD:tests/faults/test_inputs_config.py
-from tests.conftest import detector, random_checkpoint, run, segmenter
-=======
 from refconv_mm.running.runner import name_run
 from tests.conftest import detector, random_checkpoint, segmenter
->>>>>>> w-less:tests/running/test_config_checks.py
 from tests.faults.inputs import call, command
 
 REMOVED = object()
