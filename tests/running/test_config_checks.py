@@ -9,7 +9,6 @@ import torch
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
 from refconv_mm.openmmlab.config import drop_pretrained
-from refconv_mm.running.runner import name_run
 from tests.conftest import detector, random_checkpoint, segmenter
 from tests.faults.inputs import call, command
 
