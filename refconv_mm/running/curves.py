@@ -14,7 +14,9 @@ from ..files.writing import write_whole
 from .metrics import shown_names
 
 STEP = 'at_step'  # the step of a validation: LoggerHook writes the epoch, 0 in a loop over steps
-LOSS, METRIC, RATE = 'loss', 'metric', 'learning rate'
+LOSS = 'loss'
+METRIC = 'metric'
+RATE = 'learning rate'
 
 
 def read_curve(work_dir: Path) -> list[dict[str, Any]]:
