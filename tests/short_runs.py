@@ -6,7 +6,6 @@ import copy
 import math
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +15,13 @@ from PIL import Image
 
 from demo import SHAPES, make_cityscapes, make_voc
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
+from refconv_mm.data.loading import leaves
 from refconv_mm.openmmlab import image_size
 from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
 from refconv_mm.running.settings import set_init
 from tests.conftest import random_checkpoint
 
 SIZE = 64, 96
-
-
-def leaves(dataset: dict) -> Iterator[dict]:
-    """The data sets inside RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
 
 
 def make_data(cfg: Config, root: Path) -> Path:

@@ -1,17 +1,6 @@
 # python tools/train.py configs/imagenet/convnext-tiny_refconv-paper_imagenet.py --init convnext-tiny.pth
 #
 # The paper's setting, to replicate it. Not recommended: README.md has our measurements of it.
-_base_ = './convnext-tiny_control_imagenet.py'
+_base_ = './convnext-tiny_refconv_imagenet.py'
 
-custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
-default_hooks = dict(refconv=dict(type='RefConvHook'))
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='RefocusedBackbone',
-        backbone={{_base_.model.backbone}},
-        gain=None,
-        kinds=['depthwise', 'grouped', 'dense'],
-        init='kaiming',
-    )
-)
+model = dict(backbone=dict(gain=None, kinds=['depthwise', 'grouped', 'dense'], init='kaiming'))

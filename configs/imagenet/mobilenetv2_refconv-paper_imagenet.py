@@ -1,10 +1,6 @@
 # python tools/train.py configs/imagenet/mobilenetv2_refconv-paper_imagenet.py --init mobilenetv2.pth
 #
 # The paper's setting, to replicate it. Not recommended: README.md has our measurements of it.
-_base_ = './mobilenetv2_control_imagenet.py'
+_base_ = './mobilenetv2_refconv_imagenet.py'
 
-custom_imports = dict(imports=['refconv_mm'], allow_failed_imports=False)
-default_hooks = dict(refconv=dict(type='RefConvHook'))
-model = dict(
-    backbone=dict(conv_cfg=dict(type='RefConv', gain=None, kinds=['depthwise', 'grouped', 'dense'], init='kaiming'))
-)
+model = dict(backbone=dict(conv_cfg=dict(gain=None, kinds=['depthwise', 'grouped', 'dense'], init='kaiming')))
