@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -91,6 +92,7 @@ class Forked:
 
 
 def _run(function: Callable[[], object], log: Path) -> None:
+    gc.freeze()  # garbage of the parent stays as it is: its finalizers would run here, in the midst of other work
     code = 1
     try:
         file = open(log, 'a', buffering=1)  # noqa: SIM115 (the process ends with it open)
