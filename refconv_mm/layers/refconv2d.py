@@ -59,7 +59,9 @@ class RefConv2d(nn.Conv2d):
             return self.basis
         try:
             values = self.basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
-            with RF.full_precision(self.basis.device.type):  # the convolution rounds the kernel, once
+            if not RF.autocasts(device := self.basis.device.type):
+                return RF.refocused_kernel(*values)
+            with torch.autocast(device, enabled=False):  # the convolution rounds the kernel, once
                 return RF.refocused_kernel(*values)
         except AttributeError as error:  # nn.Module would answer it with the buffer of this name, the basis
             raise RuntimeError(f'the kernel of a RefConv layer cannot be computed: {error}') from error

@@ -11,7 +11,6 @@ Both are one training under whatever does not depend on the coordinates, such as
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +44,8 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
         update = apply_map(basis, trained).contiguous()  # some convolutions fail on the strides of mixed layouts
         return torch.addcmul(basis.contiguous(), update, root) if identity else update * root
     rows = trained.reshape(len(root), -1, root.shape[-1])
-    kernel = torch.baddbmm(basis.reshape(rows.shape), rows, root) if identity else rows @ root
-    return kernel.view(basis.shape)
+    kernel = torch.baddbmm(basis.reshape_as(rows), rows, root) if identity else rows @ root
+    return kernel.view_as(basis)
 
 
 def apply_map(basis: Tensor, kernel_map: Tensor) -> Tensor:
@@ -121,13 +120,11 @@ def initial_values(basis: Tensor, groups: int, options: RefConvOptions) -> tuple
     return values_of(kernel_map, basis, groups, gain)
 
 
-def full_precision(device: str) -> AbstractContextManager[None]:
-    """Turns autocast off where it is on. (To enter it everywhere would cost as much as a small layer.)"""
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for a device."""
     if hasattr(torch, 'get_autocast_dtype'):  # torch 2.4 and newer
-        on = device != 'meta' and torch.is_autocast_enabled(device)
-    else:
-        on = torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
-    return torch.autocast(device, enabled=False) if on else nullcontext()
+        return device != 'meta' and torch.is_autocast_enabled(device)
+    return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
 
 
 def has_values(tensor: Tensor) -> bool:
