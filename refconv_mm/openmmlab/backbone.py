@@ -9,7 +9,11 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..surgery import named_refconvs, refocus
+from ..layers import RefConvOptions
+from ..layers.refconv2d import refocus_layer
+from ..layers.transformation import initial_values
+from ..surgery.conv_types import refconv_for
+from ..surgery.selection import select
 from .models import build_in_scope
 
 
@@ -40,10 +44,11 @@ def build_refocused_backbone(
         raise TypeError(f"backbone must be a config dict with a 'type', got {backbone!r}")
     with _loaded_modules() as loaded:
         model = build_in_scope(backbone, dict(pretrained=pretrained, init_cfg=init_cfg))
-    refocus(model, include, exclude, **options)
-    for _, layer in named_refconvs(model):
-        if layer not in loaded:  # a checkpoint comes later; RefConvHook checks this before training
-            layer.source = None
+    checked = RefConvOptions.of(options)
+    for conv in select(model, include, exclude, checked)[0].values():
+        # The others are filled by a checkpoint that comes later; RefConvHook checks this before training.
+        values = initial_values(conv.weight, conv.groups, checked) if conv in loaded else None
+        refocus_layer(conv, refconv_for(conv), checked, values)  # type: ignore[arg-type]
     return model
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmcv.cnn.utils import flops_counter
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
@@ -23,6 +24,7 @@ from mmengine.runner import checkpoint
 from ..files.errors import DataError
 from ..files.unpickling import TRUST, checkpoint_globals, load, takes_allow_list
 from ..files.writing import write_whole
+from ..layers.refconv2d import REFCONV_FOR
 from .versions import distribution_version
 
 
@@ -155,6 +157,23 @@ def fork_of_mmsegmentation() -> None:
         MODULE2PACKAGE['mmseg'] = 'onedl-mmsegmentation'
 
 
+def mmcv_flop_counter() -> None:
+    """mmcv 2: `get_model_complexity_info` knows exact classes only, so it counts no FLOPs for RefConv layers.
+
+    A layer counts as the class that it replaces, if mmcv counts that one.
+    """
+    original = flops_counter.get_modules_mapping
+    if hasattr(original, 'refconv_original'):
+        return
+
+    def get_modules_mapping() -> dict:
+        known = original()
+        return known | {kind: known[plain] for plain, kind in REFCONV_FOR.items() if plain in known}
+
+    get_modules_mapping.refconv_original = original  # type: ignore[attr-defined]
+    flops_counter.get_modules_mapping = get_modules_mapping
+
+
 def mmcv_without_ops() -> None:
     """mmcv-lite has no compiled ops, and others may lack a GPU: mmdet's and mmseg's models do not import or run.
 
@@ -177,6 +196,7 @@ ENTRIES = (
     init_dist_without_gpu,
     dataset_names_its_files,
     fork_of_mmsegmentation,
+    mmcv_flop_counter,
 )
 
 

@@ -8,12 +8,14 @@ import mmdet.models
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import get_model_complexity_info
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint
 from packaging.version import Version
 from torch.hub import load_state_dict_from_url
 
+from refconv_mm import refocus
 from refconv_mm.files import unpickling
 from refconv_mm.openmmlab import compat
 
@@ -25,6 +27,20 @@ def test_ssd_head_gets_loss_cls(monkeypatch):
     assert not hasattr(head, 'loss_cls')  # the fault; remove the entry when upstream is repaired
     compat.prepare()
     assert head.loss_cls is None
+
+
+def test_mmcv_counts_the_flops_of_refocused_layers():
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.Conv2d(4, 2, 1))
+    script = (
+        'import torch, refconv_mm; from mmcv.cnn import get_model_complexity_info as count; '
+        'model = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=4)); refconv_mm.refocus(model); '
+        "assert not count(model, (4, 8, 8), False, False)[0], 'the entry can go'"
+    )
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
+    compat.prepare()
+    flops = get_model_complexity_info(model, (4, 8, 8), False, False)
+    refocus(model)
+    assert get_model_complexity_info(model, (4, 8, 8), False, False) == flops
 
 
 @pytest.mark.parametrize('folder', ['VOC2007', 'mine'])
