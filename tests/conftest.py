@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 
 import refconv_mm
+from refconv_mm import commands
 
 warnings.simplefilter('ignore')
 refconv_mm.openmmlab.prepare()  # as our commands do, before a test imports mmdet's or mmseg's models
@@ -36,6 +37,20 @@ def _seed():
     torch.manual_seed(0)
     yield
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # what --trust sets, for the whole process
+
+
+@pytest.fixture
+def refconv(capsys):
+    """Runs `refconv` in this process; returns its exit code, its output and its errors."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            commands.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
 
 
 @pytest.fixture(scope='session')

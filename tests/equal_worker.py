@@ -50,21 +50,13 @@ LAYERS = [
 
 @MODELS.register_module()
 class SplitNet(BaseModel):
-    """Depthwise, grouped, dense and pointwise layers, in float64.
+    """Depthwise, grouped, dense and pointwise layers, in float64."""
 
-    Args:
-        layers: configs of the layers.
-        half: uses every second sample of a batch, what a first of two processes does that nobody talks to.
-    """
-
-    def __init__(self, layers: list[dict], half: bool = False) -> None:
+    def __init__(self, layers: list[dict]) -> None:
         super().__init__()
         self.layers = nn.Sequential(*[MODELS.build(layer) for layer in layers]).double()
-        self.half = half
 
     def forward(self, inputs: Tensor, targets: Tensor, mode: str = 'tensor') -> Any:
-        if self.half:
-            inputs, targets = inputs[::2], targets[::2]
         outputs = self.layers(inputs).mean((2, 3))
         return dict(loss=(outputs - targets).square().mean()) if mode == 'loss' else outputs
 

@@ -67,9 +67,8 @@ def words(*paths: Path) -> int:
     return sum(len(path.read_text().split()) for path in paths)
 
 
-# The goal for the tests is 9,500, which is not reached: its ceiling only comes down.
 @pytest.mark.parametrize(('folders', 'most'), [
-    (['refconv_mm'], 6_500), (['lab', 'demo'], 5_000), (['tests'], 10_260),
+    (['refconv_mm'], 6_500), (['lab', 'demo'], 5_000), (['tests'], 9_500),
 ])  # fmt: skip
 def test_the_parts_stay_within_their_budgets(folders, most):
     assert lines(*folders) <= most

@@ -3,25 +3,11 @@
 import sys
 
 import pytest
-from mmengine.logging import MessageHub
 
 import refconv_mm
 from refconv_mm import commands
 from refconv_mm.layers import RefConv2d
 from tests.conftest import ROOT, run
-
-
-@pytest.fixture
-def refconv(capsys):
-    """Runs `refconv` in this process; returns its exit code, its output and its errors."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            commands.main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 def test_help_and_version(refconv):
@@ -148,12 +134,3 @@ def test_the_exit_code_says_how_a_command_ended(end, code, message, capsys):
 def test_faults_of_the_code_keep_their_traceback(end, kind):
     with pytest.raises(kind):
         commands.run_and_exit(Command(end), None, 'prog')
-
-
-def test_an_interrupted_training_promises_a_resume_only_from_a_checkpoint_of_its_own():
-    from refconv_mm.commands import train
-
-    hub = MessageHub.get_instance('interrupted')
-    assert train.interrupted(None) == 'interrupted before the first checkpoint'
-    hub.update_info('last_ckpt', 'work/iter_3.pth')
-    assert train.interrupted(None) == 'interrupted; the same command with --resume continues from work/iter_3.pth'

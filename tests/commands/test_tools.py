@@ -3,37 +3,18 @@
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import mmseg
-import pytest
 import torch
 from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.openmmlab.extension import compiled_for
 from tests.conftest import ROOT, detector, random_checkpoint, run, segmenter
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """Runs a tool in this process; returns its exit code and what it printed."""
-
-    def call(name: str, *args: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, 'argv', [f'tools/{name}.py', *map(str, args)])
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / 'tools' / f'{name}.py'), run_name='__main__')
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, ' '.join((captured.out + captured.err).split())
-
-    return call
 
 
 def test_train_fuse_test_a_detector(voc, tmp_path):
@@ -62,19 +43,6 @@ def test_train_fuse_test_a_detector(voc, tmp_path):
     tested = run('tools/test.py', out / 'fused.py', out / 'fused.pth', '--work-dir', tmp_path, '--out', out / 'm.json')
     assert f'a checkpoint that was fused from {work_dir}' in ' '.join(tested.stdout.split())
     assert 'pascal_voc/mAP' in json.loads((out / 'm.json').read_text())
-
-
-def test_fuse_writes_beside_the_checkpoint_and_overwrites_only_when_forced(seg_run, tool, tmp_path):
-    config = tmp_path / 'seg.py'
-    seg_run['cfg'].dump(config)
-    code, said = tool('fuse', config, seg_run['last'], '--out-dir', tmp_path / 'out')
-    assert code == 0
-    assert 'trained weights; the outputs of the fused and the refocused model differ by' in said
-    assert {p.name for p in (tmp_path / 'out').iterdir()} == {'fused.pth', 'fused.py'}
-    code, said = tool('fuse', config, seg_run['last'], '--out-dir', tmp_path / 'out')
-    assert code == 2
-    assert 'exists and is left alone' in said
-    assert tool('fuse', config, seg_run['last'], '--out-dir', tmp_path / 'out', '--force')[0] == 0
 
 
 def test_a_refocused_backbone_trains_with_upstream_s_own_tool(city, tmp_path):

@@ -13,7 +13,7 @@ from mmengine.hub import get_config
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.commands import main
 from refconv_mm.commands.predict import find_images
-from refconv_mm.deploy.predict import LEAST, Predictor, with_legend
+from refconv_mm.deploy.predict import LEAST, Predictor
 from refconv_mm.running.runner import runner_for_checkpoint
 
 from .small_models import checkpoint_of, small_classifier, small_detector, small_segmenter
@@ -144,36 +144,6 @@ def test_a_panoptic_model_gives_segments(images, tmp_path):
     classes = read(tmp_path / 'out')['classes']
     assert all(s['name'] == classes[s['id'] % 1000] for s in found['segments'] if s['id'] != len(classes))
     assert drawn(tmp_path / 'out', found)
-
-
-def test_a_legend_has_the_colours_of_its_classes_and_a_note():
-    picture = np.full((40, 300, 3), 7, np.uint8)
-    names = [('a cat', (255, 0, 0)), ('a dog of a very long name that needs a line', (0, 0, 255))]
-    both = with_legend(picture, names, 'boxes with a score of 0.3 and more')
-    strip = both[40:]
-    assert np.array_equal(both[:40], picture)
-    assert {tuple(colour) for colour in strip.reshape(-1, 3)} > {(255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)}
-    one = with_legend(picture, names[:1], '')
-    assert 40 < len(one) < len(both)
-    assert not (one[40:] == (0, 0, 255)).all(-1).any()
-    assert with_legend(picture, [], '') is picture
-
-
-@pytest.mark.parametrize('count', [1, 2, 5])
-def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_path):
-    """mmseg draws such colours at random: two classes got two shades of green."""
-    cfg, path = saved(small_segmenter(city, tmp_path), tmp_path)
-    cfg.test_dataloader.dataset.type, cfg.test_dataloader.dataset.metainfo = (
-        'BaseSegDataset',
-        dict(classes=list('abcde')[:count]),
-    )
-    torch.save(dict(read_checkpoint(path), meta={}), path)
-    palette = np.array(Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'])
-    distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + 999 * np.eye(count)
-    assert palette.shape == (count, 3)
-    assert distances.min() > 200
-    cfg.test_dataloader.dataset.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
-    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)
 
 
 def test_boxes_are_named_and_drawn_where_the_names_or_the_palette_are_missing(det, tmp_path):

@@ -6,14 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.checkpoints.fusing import read_checkpoint
-from refconv_mm.checkpoints.states import is_refocused_state
 from refconv_mm.files.errors import CheckpointError
 from refconv_mm.hooks import FiniteHook, StartHook
 from refconv_mm.hooks.refconv_hook import RefConvHook, check_layer, keep_earlier
@@ -148,36 +146,10 @@ def test_a_resumed_run_warns_of_the_schedule_that_it_keeps(seg_run, tmp_path):
         ) == warned
 
 
-def test_a_pretrained_init_fills_the_bases_and_the_run_can_be_fused(city, tmp_path):
-    """mmseg's segmentor writes `pretrained` into its config, and a second build from that config would fail."""
-    cfg = segmenter(city, tmp_path, iters=1)
-    state = torch.load(random_checkpoint(cfg, tmp_path / 'start.pth'))['state_dict']
-    backbone = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
-    torch.save(dict(state_dict=backbone), tmp_path / 'backbone.pth')
-    cfg.model.pretrained = str(tmp_path / 'backbone.pth')
-    cfg.default_hooks.start = dict(type='RefConvStartHook', random_parts='*head')
-    runner = build_runner(cfg)
-    runner.train()
-    name = 'layer1.0.conv.0.conv'
-    assert torch.equal(runner.model.backbone.get_submodule(name).basis, backbone[f'{name}.weight'])
-    assert (tmp_path / 'fused.pth').is_file()
-    build_model(Config.fromfile(tmp_path / 'fused.py'))
-
-
 def test_layers_that_are_all_of_other_kinds_are_an_error_with_reasons(city, tmp_path):
     cfg = ready(segmenter(city, tmp_path, **{'model.backbone.conv_cfg.kinds': 'grouped'}), tmp_path)
     with pytest.raises(ValueError, match=r'no RefConv layer.*The convolutions: '):
         build_runner(cfg).train()
-
-
-def test_a_run_ends_with_verified_fused_files(seg_run):
-    fused = read_checkpoint(seg_run['work_dir'] / 'fused.pth')
-    assert (seg_run['work_dir'] / 'fused.py').is_file()
-    assert not is_refocused_state(fused['state_dict'])
-    assert fused['meta']['refconv']['fused'] is True
-    assert fused['meta']['refconv']['weights'] == 'trained'
-    assert fused['meta']['iter'] == 2
-    assert fused['meta']['dataset_meta']['classes'][0] == 'road'
 
 
 def test_files_of_an_earlier_run_are_kept(tmp_path):

@@ -1,23 +1,11 @@
-"""The net and the loader of whole schedules on a CPU."""
+"""The loader of whole schedules on a CPU."""
 
 import cv2
 import numpy as np
-import torch
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS
 
 from lab.nets.small_images import LabLoadImageOnce
-from refconv_mm.surgery import named_refconvs
-
-
-def test_the_net_halves_three_times_and_takes_conv_cfg():
-    plain = MODELS.build(dict(type='LabSmallMobileNet'))
-    net = MODELS.build(dict(type='LabSmallMobileNet', conv_cfg=dict(type='RefConv', kinds=['depthwise', 'dense'])))
-    (out,) = net(torch.randn(2, 3, 32, 32))
-    assert out.shape == (2, 160, 4, 4)
-    assert len(named_refconvs(net)) == 6
-    assert set(plain.state_dict()) < set(net.state_dict())
-    assert 33_000 < sum(p.numel() for p in plain.parameters()) + 160 * 10 + 10 < 38_000
 
 
 def test_an_image_is_decoded_once_and_left_as_it_was(tmp_path):

@@ -106,15 +106,6 @@ def test_a_released_map_of_any_size_that_fits_loads_exactly(channels, groups, si
     assert layer.source == 'refocused checkpoint'
 
 
-def test_a_map_of_ours_loads_where_the_root_form_trains():
-    first = made(2, map_k=1, gain=5.0, dtype=torch.float64)
-    assert first.trained_name == 'refocus_map'
-    second = RefConv2d(6, 6, 3, groups=2).double()
-    second.load_state_dict(first.state_dict())
-    assert second.trained_name == 'refocus'
-    exact(first.weight.detach(), second.weight.detach(), 1e-12)
-
-
 def without_root():
     state = made().state_dict()
     del state['root']

@@ -1,9 +1,7 @@
 """RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of the libraries that concern the layer."""
 
-import copy
 import math
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,6 @@ from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, refocus
 from refconv_mm.layers import transformation as RF
-from refconv_mm.layers.transformation import gain_scale, gram_matrices
-from tests.layers import naive
-from tests.layers.released import ReleasedLayer, random_
 
 GOLDEN = Path(os.environ.get('REFCONV_REFERENCE', '../shared/reference')) / 'refconv_golden.npz'
 GROUPS = [1, 2, 6]  # dense (the map trains), grouped and depthwise
@@ -38,21 +33,6 @@ def exact(expected, got, atol=1e-10):
 
 
 # -- what it computes --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(('channels', 'groups', 'kernel', 'map_k'), [
-    ((6, 12), 6, 3, 3), ((4, 6), 1, 3, 3), ((8, 4), 2, 5, 3), ((6, 6), 6, (1, 5), 3), ((4, 4), 4, (5, 3), 5),
-])  # fmt: skip
-@pytest.mark.parametrize('gain', [None, 1.0])
-def test_it_computes_the_naive_transformation_by_hand(channels, groups, kernel, map_k, gain):
-    released = random_(ReleasedLayer(nn.Conv2d(*channels, kernel, groups=groups, bias=False).double(), map_k))
-    expected = naive.refocus(released.weight.detach().numpy(), released.convmap.detach().numpy(), groups)
-    layer = RefConv2d(*channels, kernel, groups=groups, map_k=map_k, gain=gain, bias=False).double()
-    layer.load_state_dict(released.state())
-    assert np.abs(expected - layer.basis.numpy()).max() > 1e-2  # it differs from the base
-    exact(torch.from_numpy(expected), layer.weight.detach(), 1e-11)
-    x = torch.randn(2, channels[0], 9, 11, dtype=torch.float64)
-    exact(nn.functional.conv2d(x, torch.from_numpy(expected), groups=groups), layer(x).detach())
 
 
 @pytest.mark.reference
@@ -85,22 +65,6 @@ def test_it_matches_the_released_layer(case):
         (layer(data['x']) * data['w']).tanh().mean().backward()
         optimizer.step()
     exact(data['kernel_after_25_sgd'], layer.weight.detach(), 1e-12)
-
-
-@pytest.mark.parametrize('groups', GROUPS)
-@pytest.mark.parametrize('gain', [1.0, 5.0])
-def test_gain_is_the_mean_of_the_steps_of_the_kernel(groups, gain):
-    """A step of plain SGD moves the kernel by lr * gradient * A'A."""
-    layer = RefConv2d.from_conv2d(nn.Conv2d(6, 6, 3, groups=groups).double(), RefConvOptions(gain=gain))
-    moves = []
-    for index in range(layer.basis.numel()):
-        (grad,) = torch.autograd.grad(layer.weight.flatten()[index], layer.trained)
-        moved = RF.refocused_kernel(layer.basis, layer.trained + grad, layer.root) - layer.basis
-        moves.append(moved.flatten()[index].item())
-    assert np.mean(moves) == pytest.approx(gain)
-    gram = gram_matrices(layer.basis, groups, 3)
-    diagonals = gain_scale(layer.basis, groups, 3, gain) ** 2 * gram.diagonal(dim1=1, dim2=2)
-    assert moves == pytest.approx(diagonals.repeat_interleave(groups, dim=0).flatten().tolist())
 
 
 # -- options -----------------------------------------------------------------------------------------------
@@ -233,41 +197,7 @@ def test_a_missing_part_is_an_error_and_not_the_basis():
             layer(torch.randn(1, 6, 5, 5))
 
 
-@pytest.mark.parametrize('groups', GROUPS)
-def test_data_parallel_replicas_compute_with_their_copies(groups):
-    layer, x = made(groups), torch.randn(1, 6, 5, 5)
-    replica = layer._replicate_for_data_parallel()
-    for name, value in [*layer.named_parameters(), *layer.named_buffers()]:  # as torch.nn.parallel.replicate does
-        setattr(replica, name, value * 1)
-    assert torch.equal(replica(x), layer(x))
-
-
-# -- copies, devices, dtypes -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('groups', GROUPS)
-@pytest.mark.parametrize('copier', [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_copies_are_independent(copier, groups):
-    layer = made(groups)
-    before, root = layer.weight.detach().clone(), layer.root.clone()
-    twin = copier(layer)
-    assert torch.equal(twin.weight, before)
-    with torch.no_grad():
-        twin.trained.mul_(2)
-    twin.load_state_dict({'weight': torch.randn_like(twin.basis), 'bias': twin.bias})
-    assert torch.equal(layer.weight, before)
-    assert torch.equal(layer.root, root)
-    assert not torch.equal(twin.root, root)
-
-
-@pytest.mark.parametrize('groups', GROUPS)
-def test_everything_moves_and_is_cast_with_the_layer(groups):
-    layer = made(groups, dtype=torch.float64).to(torch.bfloat16)
-    assert layer.root.dtype == layer.to_conv2d().weight.dtype == torch.bfloat16
-    layer(torch.randn(1, 6, 5, 5, dtype=torch.bfloat16)).sum().backward()
-    assert layer.trained.grad.any()
-    assert layer.to('meta').root.is_meta
-    assert layer.weight.is_meta
+# -- other libraries --------------------------------------------------------------------------------------
 
 
 def test_sync_bn_conversion_keeps_the_layer():
@@ -288,15 +218,6 @@ def test_dwconv_decay_mult_reaches_depthwise_layers_only(groups):
         nn.Sequential(layer), dict(type='OptimWrapper', optimizer=optimizer, paramwise_cfg=paramwise)
     )
     assert [g['weight_decay'] for g in wrapper.param_groups] == [0.25 if groups == 6 else 1.0]
-
-
-def test_fx_keeps_it_as_one_node():
-    model, x = nn.Sequential(made(), nn.ReLU()), torch.randn(1, 6, 5, 5)
-    traced = torch.fx.symbolic_trace(model)
-    assert [node.op for node in traced.graph.nodes] == ['placeholder', 'call_module', 'call_module', 'output']
-    assert torch.equal(traced(x), model(x))
-    traced(x).sum().backward()
-    assert model[0].refocus.grad.any()
 
 
 def test_an_optimizer_that_was_built_before_does_not_step_the_basis():

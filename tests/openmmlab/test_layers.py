@@ -2,22 +2,19 @@
 
 import copy
 import importlib
-import re
 
 import mmcv.cnn
 import pytest
 import torch
 from mmcv.cnn import ConvModule, build_conv_layer
-from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from refconv_mm import RefConv2d, RefConvOptions, fuse
-from refconv_mm.checkpoints.fusing import fuse_checkpoint
 from refconv_mm.openmmlab import RefConv
-from refconv_mm.openmmlab.layers import RefConv2dAdaptivePadding, check_padding
+from refconv_mm.openmmlab.layers import check_padding
 from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.surgery import named_refconvs
 
@@ -58,12 +55,10 @@ def test_efficient_conv_bn_eval_takes_the_effective_kernel(groups):
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
-@pytest.mark.parametrize('kind', ['RefConv', RefConv, 'refconv_mm.openmmlab.RefConv'])
+@pytest.mark.parametrize('kind', ['RefConv', RefConv])
 def test_conv_cfg_builds_it_from_every_scope(scope, kind):
     importlib.import_module(scope)
     with DefaultScope.overwrite_default_scope(scope):
-        if kind == 'refconv_mm.openmmlab.RefConv':
-            kind = MODELS.get('RefConv')
         layer = build_conv_layer(dict(type=kind, gain=2.0), 4, 4, 3, padding=1, groups=4, bias=False)
         module = ConvModule(4, 4, 3, groups=4, conv_cfg=dict(type=kind))
     assert type(layer) is type(module.conv) is RefConv2d
@@ -83,11 +78,6 @@ def test_what_cannot_be_refocused_is_an_ordinary_convolution(arguments, options)
     assert type(layer) is nn.Conv2d
     assert torch.equal(layer.weight, plain.weight)
     assert isinstance(build_conv_layer(dict(type='RefConv', kinds='dense'), 8, 8, 3), RefConv2d)
-
-
-def test_bad_options_in_a_config_are_refused():
-    with pytest.raises(TypeError, match="no option 'gian'"):
-        build_conv_layer(dict(type='RefConv', gian=1.0), 4, 4, 3, groups=4)
 
 
 @pytest.mark.parametrize('kind', ['TruncNormal', 'Kaiming', 'Normal', 'Constant'])
@@ -110,26 +100,6 @@ def test_init_cfg_for_conv2d_initializes_the_basis_as_that_of_a_plain_layer(kind
     nets[0]._is_init = False
     nets[0].init_weights()  # a filled layer stays as it is
     assert torch.equal(nets[0].conv.weight, before)
-
-
-@pytest.mark.parametrize(('kernel', 'stride', 'dilation', 'groups', 'size'), [
-    (3, 2, 1, 4, (7, 8)), (5, (2, 1), 1, 4, (8, 6)), ((1, 3), 1, 2, 1, (5, 9)), (3, 3, 2, 1, (11, 10)),
-])  # fmt: skip
-def test_adaptive_padding_is_upstream_s(kernel, stride, dilation, groups, size):
-    """EfficientNet's convolution: its outputs, its fused class, and the ignored padding."""
-    conv = Conv2dAdaptivePadding(4, 8, kernel, stride, 1, dilation, groups).double()
-    cfg = dict(type='RefConvAdaptivePadding', kinds=['depthwise', 'dense'])
-    layer = build_conv_layer(cfg, 4, 8, kernel, stride, 1, dilation, groups).double()
-    assert type(layer) is RefConv2dAdaptivePadding
-    assert isinstance(layer, Conv2dAdaptivePadding)
-    layer.load_state_dict(conv.state_dict())
-    x = torch.randn(2, 4, *size, dtype=torch.float64)
-    assert torch.equal(layer(x), conv(x))
-    nn.init.normal_(layer.trained)
-    assert not torch.allclose(layer(x), conv(x))
-    plain = layer.to_conv2d()
-    assert type(plain) is Conv2dAdaptivePadding
-    torch.testing.assert_close(plain(x), layer(x), rtol=0, atol=1e-12)
 
 
 BACKBONES = [
@@ -176,20 +146,6 @@ def test_a_backbone_built_without_padding_on_purpose_is_left_alone():
     assert {type(layer) for _, layer in named_refconvs(model)} == {RefConv2d}
 
 
-def test_the_plain_config_of_a_padded_backbone_pads():
-    importlib.import_module('mmpretrain.models')
-    head = dict(type='LinearClsHead', num_classes=5, in_channels=1280)
-    backbone = dict(type='EfficientNet', arch='b0', conv_cfg=dict(type='RefConvAdaptivePadding', gain=1.0))
-    model = dict(type='ImageClassifier', backbone=backbone, neck=dict(type='GlobalAveragePooling'), head=head)
-    cfg = Config(dict(default_scope='mmpretrain', model=model))
-    refocused = build_model(cfg)
-    for _, layer in named_refconvs(refocused):
-        trained(layer)
-        nn.init.normal_(layer.refocus, std=0.01)
-    fused = fuse_checkpoint(cfg, dict(state_dict=refocused.state_dict(), meta={}), shape=(66, 70))  # with its proof
-    assert fused.cfg.model.backbone.conv_cfg == dict(type='Conv2dAdaptivePadding')
-
-
 # -- code that builds layers later and writes kernels into them --------------------------------------------
 
 
@@ -225,20 +181,3 @@ def test_switch_to_deploy_keeps_the_function(kind, options, when, tmp_path):
             deployed.eval()
             assert torch.equal(deployed(x)[-1], got)
             assert {layer.source for _, layer in named_refconvs(deployed)} == {'plain checkpoint'}
-
-
-def test_a_deployed_model_is_exported_and_compiled():
-    importlib.import_module('mmpretrain.models')
-    model = MODELS.build(dict(type='mmpretrain.MobileOne', arch='s0', conv_cfg=dict(type='RefConv')))
-    model.eval()
-    model.switch_to_deploy()
-    x = torch.randn(1, 3, 32, 32)
-    expected = model(x)[-1]
-    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
-    assert torch.equal(compiled(x)[-1], expected)
-    assert torch.equal(torch.export.export(model, (x,)).module()(x)[-1], expected)
-
-
-def test_it_is_registered_in_the_root():
-    assert MODELS.get('RefConv') is RefConv
-    assert re.search('RefConvAdaptivePadding', str(MODELS.get('RefConvAdaptivePadding')))

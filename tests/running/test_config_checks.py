@@ -5,12 +5,14 @@ import re
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
 from refconv_mm.openmmlab.config import drop_pretrained
+from refconv_mm.openmmlab.models import build_model
+from refconv_mm.running.runner import name_run
 from tests.conftest import detector, random_checkpoint, segmenter
-from tests.faults.inputs import call, command
 
 REMOVED = object()
 # Changes of a detector's config, and what the message must say.
@@ -77,8 +79,21 @@ def plain_detector(voc, tmp_path_factory):
     return cfg
 
 
-def refused(cfg, folder, capsys, *words):
-    code, said = command(capsys, 'train', cfg, folder, *words)
+@pytest.fixture
+def train(refconv, tmp_path):
+    """Runs `refconv train` on a config; returns its exit code and what it said."""
+
+    def call(cfg, *words):
+        name_run(cfg, 'faults')  # runs of one process share visualizers by name, and a refused one removes its folder
+        cfg.dump(tmp_path / 'config.py')
+        code, out, err = refconv('train', tmp_path / 'config.py', *words)
+        return code, out + err
+
+    return call
+
+
+def refused(train, cfg, *words):
+    code, said = train(cfg, *words)
     assert code == 2
     assert 'Traceback (most recent call last)' not in said
     return ' '.join(said.split())
@@ -86,25 +101,25 @@ def refused(cfg, folder, capsys, *words):
 
 @pytest.mark.parametrize(('changes', 'message'), FAULTS, ids=first_key)
 def test_a_slip_in_a_config_ends_in_a_sentence_and_leaves_no_work_dir(
-    changes, message, plain_detector, tmp_path, capsys
+    changes, message, plain_detector, tmp_path, train
 ):
-    said = refused(changed(plain_detector, changes), tmp_path, capsys, '--work-dir', tmp_path / 'work')
+    said = refused(train, changed(plain_detector, changes), '--work-dir', tmp_path / 'work')
     assert re.search(message, said), said
     assert not (tmp_path / 'work').exists()
 
 
-def test_another_number_of_classes_is_refused(plain_detector, tmp_path, capsys):
-    said = refused(changed(plain_detector, {'model.bbox_head.num_classes': 20}), tmp_path, capsys)
+def test_another_number_of_classes_is_refused(plain_detector, train):
+    said = refused(train, changed(plain_detector, {'model.bbox_head.num_classes': 20}))
     assert 'num_classes is 20, and the training data has 3 classes (disc, square, triangle): set num_classes=3' in said
 
 
 @pytest.mark.parametrize(('option', 'message'), KEYS)
-def test_a_key_that_the_config_does_not_have(option, message, plain_detector, tmp_path, capsys):
+def test_a_key_that_the_config_does_not_have(option, message, plain_detector, train):
     cfg = changed(plain_detector, {'custom_hooks': [dict(type='EMAHook')]})
     if message is None:
         key, _, value = option.partition('=')
         return merge_options(cfg, {key: value}, '--cfg-options')
-    assert message in refused(cfg, tmp_path, capsys, '--cfg-options', option)
+    assert message in refused(train, cfg, '--cfg-options', option)
 
 
 @pytest.mark.parametrize(('option', 'place'), [
@@ -133,9 +148,9 @@ def test_a_variable_of_a_config_is_refused_with_its_line(option, place, tmp_path
     ('', 'the config has no model, no train_dataloader'),
     ('\0', 'cannot be read as a config'),
 ])  # fmt: skip
-def test_a_file_that_is_no_config(text, message, tmp_path, capsys):
+def test_a_file_that_is_no_config(text, message, tmp_path, refconv):
     (tmp_path / 'config.py').write_text(text)
-    code, said = call(capsys, 'train', tmp_path / 'config.py')
+    code, _, said = refconv('train', tmp_path / 'config.py')
     assert (code, bool(re.search(message, said))) == (2, True), said
 
 
@@ -166,25 +181,28 @@ def assert_says(said, text):
     assert ''.join(text.split()) in ''.join(said.split())
 
 
-def test_a_run_says_what_it_starts_from(starts, tmp_path, capsys):
+def test_a_run_says_what_it_starts_from(starts, train):
     cfg, folder = starts
-    code, said = command(capsys, 'train', cfg, tmp_path, '--init', folder / 'whole.pth')
+    code, said = train(cfg, '--init', folder / 'whole.pth')
     assert code == 0
     assert_says(said, f'starts from backbone: 153 of 153 parameters from {folder / "whole.pth"} decode_head: 44 of 44')
 
 
-def test_a_refocused_run_with_a_random_head_is_refused(starts, tmp_path, capsys):
+def test_a_refocused_run_with_a_random_head_is_refused(starts, tmp_path, train):
     cfg, folder = starts
-    said = refused(cfg, tmp_path, capsys, '--init', folder / 'part.pth', '--work-dir', tmp_path)
+    said = refused(train, cfg, '--init', folder / 'part.pth', '--work-dir', tmp_path)
     assert 'decode_head and auxiliary_head would start at random: no checkpoint filled them' in said
     assert "random_parts=['decode_head', 'auxiliary_head']" in said
     assert not list(tmp_path.glob('*.pth'))
     # A forgotten --init: the backbone's Pretrained alone.
     forgotten = copy.deepcopy(cfg)
     forgotten.model.pretrained = str(folder / 'bare.pth')
-    said = refused(forgotten, tmp_path, capsys)
+    said = refused(train, forgotten)
     assert_says(said, f'backbone: 153 of 153 parameters from {folder / "bare.pth"}')
     assert_says(said, 'decode_head: random, no checkpoint filled it')
     allowed = {'type': 'RefConvStartHook', 'random_parts': '*head'}
-    code, _ = command(capsys, 'train', changed(forgotten, {'default_hooks.start': allowed}), tmp_path)
+    fusing = {'default_hooks.refconv.fuse_after_train': True, 'work_dir': str(tmp_path / 'allowed')}
+    code, _ = train(changed(forgotten, {'default_hooks.start': allowed} | fusing))
     assert code == 0
+    # mmseg's segmentor writes `pretrained` into its config, and a second build from that config would fail.
+    build_model(Config.fromfile(tmp_path / 'allowed' / 'fused.py'))

@@ -1,8 +1,6 @@
 """Settings of runs, and runners for training and testing."""
 
-import argparse
 import copy
-import os
 
 import pytest
 import torch
@@ -10,10 +8,9 @@ from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.files.errors import CheckpointError, FuseError
-from refconv_mm.files.reading import make_mmengine_read_safely
 from refconv_mm.hooks import SeededStepsHook
 from refconv_mm.running import settings as run_settings
-from refconv_mm.running.runner import build_runner, reserved, runner_for_checkpoint
+from refconv_mm.running.runner import reserved, runner_for_checkpoint
 from refconv_mm.running.settings import set_amp, set_auto_scale_lr, set_init, set_launcher, set_resume
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import segmenter
@@ -115,24 +112,6 @@ def test_a_refused_run_removes_its_folder_and_nothing_of_the_run_beside_it(tmp_p
     with pytest.raises(ValueError, match='refused'):
         refused()
     assert [path.name for path in tmp_path.rglob('*')] == ['all', 'other']
-
-
-def test_trust_reaches_mmengine_s_own_loader(seg_run, city, tmp_path, monkeypatch):
-    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', raising=False)
-    checkpoint = torch.load(seg_run['start'])
-    checkpoint['meta'] = dict(args=argparse.Namespace(made_by='somebody'))
-    torch.save(checkpoint, tmp_path / 'ns.pth')
-    cfg = segmenter(city, tmp_path)
-    with pytest.raises(CheckpointError, match=r'argparse\.Namespace.*--trust'):
-        set_init(cfg, str(tmp_path / 'ns.pth'))
-    set_init(cfg, str(tmp_path / 'ns.pth'), trust=True)
-    make_mmengine_read_safely(trust=True)  # as --trust
-    monkeypatch.setenv(
-        'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD']
-    )  # so that monkeypatch restores it
-    runner = build_runner(cfg)
-    runner.load_or_resume()
-    assert all(layer.source == 'plain checkpoint' for _, layer in named_refconvs(runner.model))
 
 
 def test_options_of_the_command_line(city, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import re
 from types import SimpleNamespace
 
@@ -16,7 +15,7 @@ from refconv_mm.running.curves import panels_of, read_curve, write_curves
 from refconv_mm.running.metrics import describe_best, shown_names, shown_values
 from refconv_mm.running.runner import build_runner, train_with_progress
 from refconv_mm.running.settings import set_init
-from refconv_mm.running.terminal import ProgressHook, TerminalHandler
+from refconv_mm.running.terminal import ProgressHook
 from tests.conftest import random_checkpoint, segmenter
 
 
@@ -42,17 +41,6 @@ def test_the_best_validation_is_named_and_whether_it_still_rises(values, end):
     points = [(10 * (i + 1), value) for i, value in enumerate(values)]
     assert describe_best(dict(aAcc=[(10, 99.0)] * len(points), mIoU=points)) == f'best validation: mIoU {end}'
     assert describe_best({}) == ''
-
-
-def test_the_terminal_shows_what_users_can_act_on():
-    console = Console(width=100, record=True)
-    handler = TerminalHandler(console, logging.INFO)
-    shown = 'refconv_mm: a plain checkpoint', 'RefConvHook: 18 layers [of] 20'
-    for text in (*shown, 'Config: ...', 'Iter(train) [2/4]'):
-        handler.handle(logging.LogRecord('x', logging.INFO, 'x.py', 1, text, None, None))
-    for text in ('the data set is empty', '"FileClient" will be deprecated'):
-        handler.handle(logging.LogRecord('x', logging.WARNING, 'x.py', 1, text, None, None))
-    assert console.export_text().splitlines() == [*shown, 'warning: the data set is empty']
 
 
 @pytest.mark.parametrize(('slow', 'fast'), [(20, 0.5), (12, 12)])

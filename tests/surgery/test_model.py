@@ -1,16 +1,12 @@
 import copy
-import io
 
 import pytest
 import torch
-import torch.nn.utils.prune
-from rich.console import Console
 from torch import nn
 
 from refconv_mm import RefConv2d, fuse, refocus
-from refconv_mm.surgery import Report, named_refconvs
 from refconv_mm.surgery import model as surgery
-from refconv_mm.surgery.report import Row
+from refconv_mm.surgery import named_refconvs
 
 ALL = ('depthwise', 'grouped', 'dense')
 
@@ -30,17 +26,6 @@ def mark(model: nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     for _, layer in named_refconvs(model):
         layer.trained.data.copy_(torch.randn(layer.trained.shape, generator=generator) * 0.1)
-
-
-def test_the_report_fits_80_columns_with_whole_names():
-    names = [f'backbone.layers.{i}.blocks.0.attention.convolution.conv' for i in range(9)]
-    rows = [Row(name, '3x3 1280->1280', 'depthwise', 'basis: plain checkpoint') for name in names]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Report('RefConv', rows).table())
-    lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= 80
-    width = next(line.index('kernel') for line in lines if 'kernel' in line)
-    assert ''.join(names) in ''.join(line[:width].strip() for line in lines)
 
 
 def test_refocus_keeps_keys_values_dtype_mode_and_function():
@@ -94,17 +79,6 @@ def test_fuse_by_hand():
     assert not torch.allclose(plain(x), base(x))
 
 
-@pytest.mark.parametrize('options', [
-    dict(include='nothing'), dict(map_k=2), dict(map_k=7), dict(form='x'), dict(identity=False), dict(gain=-1),
-])  # fmt: skip
-def test_an_error_leaves_the_model_as_it_was(options):
-    model = net()
-    before = [(id(module), type(module)) for module in model.modules()]
-    with pytest.raises((ValueError, TypeError)):
-        refocus(model, **options)
-    assert [(id(module), type(module)) for module in model.modules()] == before
-
-
 def test_an_error_half_way_leaves_the_model_as_it_was(monkeypatch):
     model, made = net(), []
     original = surgery.initial_values
@@ -122,10 +96,11 @@ def test_an_error_half_way_leaves_the_model_as_it_was(monkeypatch):
 
 
 def test_dry_run_changes_nothing_and_reports_the_same():
-    model = net()
-    dry = refocus(model, kinds=ALL, dry_run=True)
+    model, state = net(), torch.get_rng_state()
+    dry = refocus(model, kinds=ALL, init='kaiming', dry_run=True)
     assert not named_refconvs(model)
-    assert dry == refocus(model, kinds=ALL)
+    assert torch.equal(torch.get_rng_state(), state)  # it draws no random numbers
+    assert dry == refocus(model, kinds=ALL, init='kaiming')
     dry = fuse(model, dry_run=True)
     assert len(named_refconvs(model)) == 2
     assert dry == fuse(model)
@@ -196,10 +171,11 @@ def test_after_fusing_no_module_builds_refconv_layers():
     assert model.other is kept
 
 
-def test_shared_layers_stay_shared():
+def test_shared_layers_stay_shared_and_go_by_any_of_their_names():
     conv = nn.Conv2d(4, 4, 3, padding=1)
-    model = nn.ModuleDict(dict(a=nn.Sequential(conv), b=nn.Sequential(conv)))
-    assert refocus(model, kinds=ALL).matched == ['a.0']
+    model = nn.ModuleDict(dict(a=nn.Sequential(conv), b=nn.Sequential(conv), c=nn.Conv2d(4, 4, 3)))
+    assert refocus(model, kinds=ALL, exclude='b.*', dry_run=True).matched == ['c']
+    assert refocus(model, kinds=ALL, include='b.*').matched == ['a.0']
     assert model['a'][0] is model['b'][0]
     assert isinstance(model['b'][0], RefConv2d)
     fuse(model)
@@ -207,41 +183,11 @@ def test_shared_layers_stay_shared():
     assert type(model['b'][0]) is nn.Conv2d
 
 
-def test_shared_layers_go_by_any_of_their_names():
-    def shared() -> nn.ModuleDict:
-        conv = nn.Conv2d(4, 4, 3, padding=1)
-        return nn.ModuleDict(dict(a=nn.Sequential(conv), b=nn.Sequential(conv), c=nn.Conv2d(4, 4, 3)))
-
-    assert refocus(shared(), kinds=ALL, include='b.*').matched == ['a.0']
-    assert refocus(shared(), kinds=ALL, exclude='b.*').matched == ['c']
-
-
 def test_layers_that_share_a_bias_are_left_alone():
     model = net()
     model.append(nn.Conv2d(4, 8, 3))
     model[4].bias = model[2][0].bias
     assert refocus(model, kinds=ALL).skipped['4'].startswith('shares a parameter with another layer')
-
-
-def test_a_dry_run_draws_no_random_numbers():
-    model, state = net(), torch.get_rng_state()
-    refocus(model, kinds=ALL, init='kaiming', dry_run=True)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize('change', [
-    nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
-    lambda conv: nn.utils.prune.l1_unstructured(conv, 'weight', 0.5),
-])  # fmt: skip
-def test_computed_kernels_beside_refocused_ones_stay_as_they_are(change):
-    model, x = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3, groups=4)), torch.randn(1, 4, 9, 9)
-    change(model[1])
-    before, keys = model.eval()(x), list(model.state_dict())
-    assert set(refocus(model).skipped) == {'1'}
-    assert torch.equal(model(x), before)
-    fuse(model)
-    assert torch.equal(model(x), before)
-    assert list(model.state_dict()) == keys
 
 
 def test_frozen_layers_stay_frozen():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.utils.prune
 from mmcv.cnn import Conv2d as WrappedConv2d
 from mmcv.ops import DeformConv2d, ModulatedDeformConv2d
 from torch import nn
@@ -26,6 +27,9 @@ def net() -> nn.Module:
             odd=Odd(8, 8, 3),
             small=nn.Conv2d(8, 8, 2),
             normed=nn.utils.weight_norm(nn.Conv2d(8, 8, 3)),
+            spectral=nn.utils.spectral_norm(nn.Conv2d(8, 8, 3)),
+            parametrized=nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)),
+            pruned=nn.utils.prune.l1_unstructured(nn.Conv2d(8, 8, 3), 'weight', 0.5),
             done=RefConv2d(8, 8, 3),
             head=nn.Linear(8, 2),
         )
@@ -43,7 +47,8 @@ def test_it_chooses_what_it_can_and_says_why_not():
         'point': 'pointwise: nothing to refocus',
         'odd': 'Odd (tests.surgery.test_selection): RefConv does not replace this type',
         'small': 'kernel (2, 2) smaller than map_k=3',
-        'normed': 'its kernel is computed (weight norm or the like)',
+        **dict.fromkeys(('normed', 'spectral', 'pruned'), 'its kernel is computed (weight norm or the like)'),
+        'parametrized': 'ParametrizedConv2d (torch.nn.utils.parametrize): RefConv does not replace this type',
         'done': 'refocused already',
         'tied': 'shares a parameter with another layer, from which refocusing would separate it',
         'knot': 'shares a parameter with another layer, from which refocusing would separate it',
@@ -80,8 +85,11 @@ def test_a_kind_that_is_not_asked_for_is_named():
     (dict(kinds=()), ValueError, 'kinds'),
     (dict(include=3), TypeError, 'include'),
     (dict(exclude=[None]), TypeError, 'exclude'),
+    (dict(map_k=2), ValueError, 'map_k'),
+    (dict(map_k=7), ValueError, 'map_k=7'),
+    (dict(identity=False), ValueError, 'identity'),
 ])  # fmt: skip
-def test_no_match_and_bad_patterns_are_errors(options, error, match):
+def test_an_error_leaves_the_model_as_it_was(options, error, match):
     model = net()
     before = {name: type(module) for name, module in model.named_modules()}
     with pytest.raises(error, match=match):

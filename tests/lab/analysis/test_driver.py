@@ -1,13 +1,12 @@
 """The driver: arguments, files, and every analysis from the command line."""
 
 import json
-import math
 
 import pytest
 import torch
 
 from lab.__main__ import main
-from lab.analysis.driver import ANALYSES, finite
+from lab.analysis.driver import ANALYSES
 
 
 def kernel(seed: int = 0) -> torch.Tensor:
@@ -68,7 +67,3 @@ def test_a_single_checkpoint_has_its_gram_matrices_alone(tmp_path, capsys):
     assert main(['analyse', 'theory', str(tmp_path / 'plain.pth'), '--out-dir', str(tmp_path / 'out')]) == 0
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'theory.md', 'theory.json'}
     assert f'| a | 3x3 depthwise, 6 | 1 of 1 | {6 * 49 / 9:.3g} |' in capsys.readouterr().out
-
-
-def test_json_has_no_nan():
-    assert finite(dict(a=[1.0, math.nan], c=dict(e=(math.inf,)))) == dict(a=[1.0, None], c=dict(e=[None]))

@@ -89,18 +89,6 @@ def test_a_line_moves_every_filter_by_its_norm_and_nothing_else():
     assert found['lines'][0][2] == found['lines'][1][2] == found['centre']
 
 
-def test_pairs_are_compared_direction_by_direction_and_batch_by_batch():
-    nets = [dict(name=name, rise=rise) for name, rise in (('a', [[1.0, 2.0]]), ('b', [[1.5, 2.5]]), ('c', [[0, 0]]))]
-    pairs = L.rise_differences(nets)
-    assert [(pair['of'], pair['minus']) for pair in pairs] == [('b', 'a'), ('c', 'a'), ('c', 'b')]
-    assert pairs[0]['difference'] == [[0.5, 0.5]]
-    task, _ = quadratic(torch.linspace(1, 6, 30), batches=2, spread=0.1)
-    found = dict(L.measure_curvature(task, 1, 2, 0), name='a')
-    (pair,) = L.curvature_ratios([found, dict(found, name='b')])
-    for ratio in pair['values'].values():
-        assert ratio == dict(mean=1.0, error=pytest.approx(0, abs=1e-12))
-
-
 def test_errors_by_hand():
     assert mean_and_error([1.0, 3.0]) == dict(mean=2.0, error=pytest.approx(1.0), values=[1.0, 3.0])
     assert mean_and_error([1.0])['error'] is None
@@ -108,15 +96,3 @@ def test_errors_by_hand():
     assert crossed(samples) == dict(mean=3.0, error=pytest.approx(math.sqrt(2)))
     assert ratio_of_means([[2.0, 4.0]], [[1.0, 2.0]]) == dict(mean=2.0, error=pytest.approx(0))
     assert ratio_of_means([[2.0]], [[-1.0]]) is None
-
-
-def test_bad_arguments_are_refused():
-    task = convnet()
-    with pytest.raises(ValueError, match='--points odd'):
-        L.measure_lines(task, 1, 4, 0.1, 0)
-    with pytest.raises(ValueError, match='--eigenvalues and --probes'):
-        L.measure_curvature(task, 1, 0, 0)
-    with torch.no_grad():
-        task.model.conv1.weight[0] = math.nan
-    with pytest.raises(ValueError, match='not finite'):
-        L.measure_curvature(task, 1, 1, 0)

@@ -64,23 +64,3 @@ def test_random_channels_are_the_null_case():
     results = R.measure(sets(before=kernel))
     for measure in R.MEASURES:
         assert results['mean'][R.RANDOM][measure] == pytest.approx(results['mean']['before'][measure], rel=0.1)
-
-
-def test_whole_filters_of_dense_layers_and_the_same_channels_everywhere():
-    kernel = rows(8, 27).reshape(8, 3, 3, 3)
-    dead = kernel.clone()
-    dead[2] = 0
-    row = R.redundancy_of([kernel, dead], max_channels=4)
-    assert (row['channels'], row['measured'], row['dead']) == (8, 4, [0, 1])
-    assert row['values'][0] == row['values'][1]
-    with pytest.raises(ValueError, match='no layer has two living channels'):
-        R.measure(sets(before=torch.zeros(4, 1, 3, 3)))
-
-
-def test_the_counts_say_where_channels_became_less_alike():
-    spread, close = rows(6), rows(1) + 0.1 * rows(6, seed=1)
-    results = R.measure(sets(before=close.reshape(6, 1, 3, 3), after=spread.reshape(6, 1, 3, 3)))
-    part = results['compared']['after']
-    assert part == dict(layers=1, less=dict.fromkeys(R.MEASURES, 1))
-    results = R.measure(sets(before=spread.reshape(6, 1, 3, 3), after=close.reshape(6, 1, 3, 3)))
-    assert set(results['compared']['after']['less'].values()) == {0}

@@ -15,15 +15,6 @@ def signs(*shape: int) -> torch.Tensor:
     return torch.randint(0, 2, shape).double() * 2 - 1
 
 
-@pytest.mark.parametrize('side', [3, 5, 7])
-def test_regions_count_the_positions(side):
-    masks = S.regions(side, side)
-    assert {name: int(mask.sum()) for name, mask in masks.items()} == dict(centre=1, cross=2 * side - 1, corners=4)
-    assert not (masks['cross'] & masks['corners']).any()
-    strip = S.regions(1, side)
-    assert {name: int(mask.sum()) for name, mask in strip.items()} == dict(centre=1, cross=side, corners=2)
-
-
 @pytest.mark.parametrize('side', [3, 5])
 def test_a_built_in_skeleton_is_found(side):
     kernel = signs(8, 2, side, side)

@@ -78,16 +78,6 @@ def test_batch_norm_takes_its_running_statistics_and_dropout_is_off():
     assert all(torch.equal(value, before[key]) for key, value in task.model.state_dict().items())
 
 
-def test_other_weights_take_the_place_of_the_model_s():
-    task = TaskLoss(Toy(), [batch()])
-    zero = {'conv.weight': torch.zeros(4, 3, 3, 3), 'conv.bias': torch.zeros(4)}
-    moved = task.loss(task.batches[0], zero)
-    assert task.loss(task.batches[0]) != moved
-    with torch.no_grad():
-        task.model.conv.weight.zero_(), task.model.conv.bias.zero_()
-    assert task.loss(task.batches[0]) == moved
-
-
 def test_the_draws_of_a_loss_are_the_same_each_time_and_leave_no_trace():
     task = TaskLoss(Toy(noise=10.0), [batch(), batch()], seed=3)
     state = torch.get_rng_state()
@@ -130,19 +120,3 @@ def test_a_refocused_checkpoint_counts_as_its_fused_form(seg_run):
     # The fused kernel is the effective kernel to the last bit or so; the rest is float32 through 60 layers.
     assert mean(task) == pytest.approx(mean(TaskLoss(refocused, task.batches)), rel=1e-5)
     assert (record['name'], record['path']) == ('refocused', str(seg_run['last']))
-
-
-def test_bad_arguments_say_the_remedy(images, tmp_path):
-    with pytest.raises(ValueError, match='must be at least 1, got 0'):
-        make_task_loss(images, 0)
-    with pytest.raises(ValueError, match='has 12 images; --batches 5 of 3 need 15'):
-        make_task_loss(images, 5)
-    with pytest.raises(ValueError, match='batches must not be empty'):
-        TaskLoss(Toy(), [])
-    cfg = copy.deepcopy(images)
-    cfg.train_dataloader.dataset.data_root = str(tmp_path)
-    (tmp_path / 'train' / 'a').mkdir(parents=True)
-    for side in (32, 48):
-        cv2.imwrite(str(tmp_path / 'train' / 'a' / f'{side}.png'), np.zeros((side, side, 3), np.uint8))
-    with pytest.raises(ValueError, match=r'do not form a batch .* pass --batch-size 1'):
-        make_task_loss(cfg, 1, 2)

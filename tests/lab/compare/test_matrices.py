@@ -57,10 +57,3 @@ def test_the_hook_sets_the_matrices_of_a_run(matrix, gain):
         if matrix != 'rotated':
             torch.testing.assert_close(new.refocus.grad, (rows @ expected).view_as(step))
         assert not torch.allclose(new.root, old.root)
-
-
-def test_what_it_cannot_do_is_refused():
-    with pytest.raises(ValueError, match='matrix must be one of'):
-        LabOtherMatrixHook('gram')
-    with pytest.raises(ValueError, match=r'[01]: LabOtherMatrixHook needs layers of the root form'):
-        LabOtherMatrixHook('rotated').before_train(SimpleNamespace(model=refocused(map_k=1)))

@@ -34,10 +34,3 @@ def test_attention_scales_the_outputs_of_the_layers_that_match(attention):
     assert not torch.equal(out, plain.eval()(x)[0])
     model.eval()(x)
     torch.testing.assert_close(outputs['output'], layer.attention(plain.layers[0].conv[1](*outputs['args'])))
-
-
-def test_a_pattern_without_a_layer_and_a_type_that_is_no_path_are_refused():
-    with pytest.raises(ValueError, match=r"after='blocks\.\*' matches no layer; there are, for instance: conv1"):
-        build_attention_backbone(SMALL, SE, after='blocks.*')
-    with pytest.raises(ValueError, match="type='SELayer', which cannot be imported"):
-        build_attention_backbone(SMALL, dict(type='SELayer'), after='conv1')

@@ -58,22 +58,6 @@ def test_an_arm_differs_from_the_control_in_what_it_says(city, tmp_path):
     assert config(plan, 'control2', 7).randomness == config(plan, 'refocused2', 7).randomness != control.randomness
 
 
-@pytest.mark.parametrize(
-    ('arms', 'message'),
-    [
-        ("control=dict(), a={'modle.backbone': 1}", "arms.a: the config has no 'modle'"),
-        ("control=dict(), a={'model.backbone.type.x': 1}", r'arms\.a: .* cannot be merged'),
-        ("control=dict(), a={'refocus': {}, 'model.backbone.conv_cfg': dict(type='RefConv')}", 'refocused already'),
-        ("control=dict(), a=dict(speed='control')", 'speed must name a refocused arm'),
-        ("control=dict(), b=dict(refocus={}), a=dict(refocus={}, speed='b')", 'and stand in a plain one'),
-    ],
-)
-def test_a_bad_arm_is_refused(city, tmp_path, arms, message):
-    plan = read_plan(write_plan(tmp_path, city, arms))
-    with pytest.raises(ValueError, match=message):
-        config(plan, 'a')
-
-
 def test_speed_multiplies_learning_rates_by_the_mean_gram_diagonal(city, tmp_path):
     arms = "control=dict(), refocused=dict(refocus=dict()), speed=dict(speed='refocused'),"
     arms += "g=dict(refocus=dict(gain=10.0)), s=dict(speed='g'),"

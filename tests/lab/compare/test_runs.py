@@ -11,16 +11,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from lab.compare import single_run
 from lab.compare.executor import run_missing
-from lab.compare.plan_file import read_plan
-from lab.compare.plan_runs import PlanRuns, Run
+from lab.compare.plan_runs import Run
 from lab.compare.report import report_lines
 from lab.compare.report_files import write_report
 from lab.compare.run_list import list_runs
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.files.errors import DataError
-from refconv_mm.files.lock import only_one
 from tests.conftest import ROOT, run
 from tests.lab.compare.conftest import open_runs, write_plan
 
@@ -97,11 +94,6 @@ def _report(plan_runs, out):
     assert len(found['refocused'].scores) == 2
     assert found['refocused2'].against == 'control2'
     assert found['control2'].against is None
-    # A run that saw other data is not compared.
-    result = plan_runs._results[Run('streets', 'refocused', 1)]
-    result['data'] = dict(result['data'], inputs='other')
-    with pytest.raises(DataError, match=r'control/seed 1 and streets/refocused/seed 1 differ in the augmentation'):
-        write_report(plan_runs, '')
 
 
 def test_an_arm_with_other_data_is_refused(city, tmp_path, inside):
@@ -158,17 +150,3 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(city, tmp_path):
     assert one['data'] == other['data']
     assert one['data']['steps'] == one['steps'] == 6
     assert one['weights'] == other['weights']
-
-
-def test_one_process_a_run(tmp_path):
-    with only_one(tmp_path):
-        ended = run('-m', 'lab.compare.single_run', tmp_path, check=False)
-    assert ended.returncode == single_run.BUSY
-    assert 'another run works in' in ended.stderr
-
-
-def test_unknown_names_are_refused(city, tmp_path):
-    plan = read_plan(write_plan(tmp_path, city))
-    with pytest.raises(ValueError, match=r"--only: unknown \['contrl'\]"):
-        PlanRuns(plan, tmp_path, ['contrl'])
-    assert {r.arm for r in PlanRuns(plan, tmp_path, ['refocused2']).wanted()} == {'refocused', 'refocused2'}
