@@ -12,12 +12,11 @@ from refconv_mm.surgery import named_refconvs
 class ReleasedRefConv2d(nn.Conv2d):
     """`Wt = Wb + s F(Wb)` with the map `F`, `(n, g, m, m)`, as the parameter `convmap`."""
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(input, self.kernel(), bias)
-
-    def kernel(self) -> Tensor:
-        """The effective kernel."""
-        return self.weight + self.scale * apply_map(self.weight, self.convmap)
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The kernel; classes of mmcv that pad by themselves read it here."""
+        basis = self._parameters['weight']
+        return basis + self.scale * apply_map(basis, self.convmap)
 
 
 def with_released_layers(model: nn.Module) -> nn.Module:
@@ -25,9 +24,9 @@ def with_released_layers(model: nn.Module) -> nn.Module:
     for name, layer in named_refconvs(model):
         basis, map_k = layer.basis, layer.options.map_k
         conv = layer.to_conv2d()
-        bases = (ReleasedRefConv2d,) if type(conv) is nn.Conv2d else (ReleasedRefConv2d, type(conv))
-        conv.__class__ = type('ReleasedRefConv2d', bases, {})  # classes of mmcv pad by themselves
         conv.weight.requires_grad_(False)
+        bases = (ReleasedRefConv2d,) if type(conv) is nn.Conv2d else (ReleasedRefConv2d, type(conv))
+        conv.__class__ = type('ReleasedRefConv2d', bases, {})
         shape = (basis.shape[0] * basis.shape[1], layer.groups, map_k, map_k)
         conv.convmap = nn.Parameter(basis.new_zeros(shape), layer.trained.requires_grad)
         conv.scale = torch.tensor(gain_scale(basis, layer.groups, map_k, layer.options.gain)).to(basis)

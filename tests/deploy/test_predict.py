@@ -203,3 +203,20 @@ def test_wrong_arguments_are_refused_before_anything_is_written(det, voc, city, 
         Predictor(small_segmenter(city, tmp_path), str(path), threshold=0.5)
     with pytest.raises(ValueError, match='default_scope of the config must be one of mmdet, mmseg, mmpretrain'):
         Predictor(Config(dict(default_scope='mmpose')), 'x.pth')
+
+
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_path):
+    """mmseg draws such colours at random: two classes got two shades of green."""
+    cfg, path = saved(small_segmenter(city, tmp_path), tmp_path)
+    cfg.test_dataloader.dataset.type, cfg.test_dataloader.dataset.metainfo = (
+        'BaseSegDataset',
+        dict(classes=list('abcde')[:count]),
+    )
+    torch.save(dict(read_checkpoint(path), meta={}), path)
+    palette = np.array(Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'])
+    distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + 999 * np.eye(count)
+    assert palette.shape == (count, 3)
+    assert distances.min() > 200
+    cfg.test_dataloader.dataset.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
+    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)

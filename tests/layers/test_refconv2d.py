@@ -1,7 +1,9 @@
 """RefConv2d as a drop-in for nn.Conv2d, its state, and the traps of the libraries that concern the layer."""
 
+import copy
 import math
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,27 @@ def test_an_optimizer_that_was_built_before_does_not_step_the_basis():
             parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     assert torch.equal(model[0].basis, basis)
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+def test_data_parallel_replicas_compute_with_their_copies(groups):
+    layer, x = made(groups), torch.randn(1, 6, 5, 5)
+    replica = layer._replicate_for_data_parallel()
+    for name, value in [*layer.named_parameters(), *layer.named_buffers()]:  # as torch.nn.parallel.replicate does
+        setattr(replica, name, value * 1)
+    assert torch.equal(replica(x), layer(x))
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('copier', [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_are_independent(copier, groups):
+    layer = made(groups)
+    before, root = layer.weight.detach().clone(), layer.root.clone()
+    twin = copier(layer)
+    assert torch.equal(twin.weight, before)
+    with torch.no_grad():
+        twin.trained.mul_(2)
+    twin.load_state_dict({'weight': torch.randn_like(twin.basis), 'bias': twin.bias})
+    assert torch.equal(layer.weight, before)
+    assert torch.equal(layer.root, root)
+    assert not torch.equal(twin.root, root)

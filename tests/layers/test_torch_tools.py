@@ -173,3 +173,21 @@ def test_what_replaces_the_kernel_is_refused_before_it_changes_anything(change, 
     assert type(layer) is RefConv2d
     assert torch.equal(copy.deepcopy(layer)(x), expected)
     assert not layer._forward_pre_hooks
+
+
+def test_a_step_of_second_order_training_agrees_with_finite_differences(trained):
+    """MAML: the loss after a step of SGD, differentiated through the step."""
+    layer, x = trained
+    start, direction = layer.trained.detach().clone(), torch.randn_like(layer.trained)
+
+    def after_step(values, create_graph=False):
+        values = values.detach().requires_grad_()
+        loss = functional_call(layer, {layer.trained_name: values}, (x,)).tanh().square().mean()
+        (gradient,) = torch.autograd.grad(loss, values, create_graph=create_graph)
+        return values, functional_call(layer, {layer.trained_name: values - 0.1 * gradient}, (x,)).sin().mean()
+
+    values, loss = after_step(start, create_graph=True)
+    (got,) = torch.autograd.grad(loss, values)
+    up, down = (after_step(start + sign * 1e-5 * direction)[1].item() for sign in (1, -1))
+    # Central differences in float64: errors of 1e-10 and of the rounding over 1e-5.
+    assert (got * direction).sum().item() == pytest.approx((up - down) / 2e-5, rel=1e-6, abs=1e-9)

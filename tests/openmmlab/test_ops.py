@@ -240,3 +240,22 @@ print('right')
 
 def test_models_import_where_mmcv_has_no_extension():
     assert 'right' in run('-c', WITHOUT).stdout
+
+
+@needs_compiled_ops
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([0, 1, 2]), st.sampled_from(['avg', 'max']), st.booleans())
+def test_roi_align_is_that_of_mmcv(seed, ratio, mode, aligned):
+    generator = torch.Generator().manual_seed(seed)
+    x, rois = torch.randn(2, 3, 9, 11, generator=generator), torch.rand(5, 5, generator=generator) * 30
+    rois[:, 0] = torch.randint(0, 2, (5,), generator=generator)
+    rois[:, 3:] += rois[:, 1:3] + 0.5
+    rois[0, 3:] = rois[0, 1:3]  # of no size
+
+    def pooled():
+        leaf = x.clone().requires_grad_()
+        y = ops.roi_align(leaf, rois, (3, 4), 0.25, ratio, mode, aligned)
+        (y * y.detach().cos()).sum().backward()
+        return y.detach(), leaf.grad
+
+    same(pooled)
