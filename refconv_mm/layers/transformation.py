@@ -43,6 +43,8 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
     if root.ndim == 0:
         update = apply_map(basis, trained).contiguous()  # some convolutions fail on the strides of mixed layouts
         return torch.addcmul(basis.contiguous(), update, root) if identity else update * root
+    if trained.shape[1] == trained.stride(1) == 1:  # a depthwise layer in channels_last
+        trained = trained.permute(0, 2, 3, 1)  # then its gradient has its strides, which DDP's buckets want
     rows = trained.reshape(len(root), -1, root.shape[-1])
     kernel = torch.baddbmm(basis.reshape_as(rows), rows, root) if identity else rows @ root
     return kernel.view_as(basis)

@@ -256,3 +256,12 @@ def test_copies_are_independent(copier, groups):
     assert torch.equal(layer.weight, before)
     assert torch.equal(layer.root, root)
     assert not torch.equal(twin.root, root)
+
+
+@pytest.mark.parametrize('groups', GROUPS)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_a_gradient_has_the_strides_of_its_parameter(groups, layout):
+    """DDP warns of others, and copies them into its buckets one by one."""
+    layer = made(groups).to(memory_format=layout)
+    layer(torch.randn(2, 6, 5, 5).to(memory_format=layout)).sum().backward()
+    assert layer.trained.grad.stride() == layer.trained.stride()
