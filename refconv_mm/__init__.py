@@ -2,8 +2,8 @@
 
 checkpoint -> refocused model -> train -> fuse -> plain checkpoint -> test
 
-Layer and surgery need torch alone. Where mmengine and mmcv are installed, the import registers the names that configs
-use (RefConv, RefConvAdaptivePadding, RefocusedBackbone, RefConvHook). It changes nothing in other libraries;
+Layer and surgery need torch and rich alone. Where mmengine and mmcv are installed, the import registers the names that
+configs use (RefConv, RefConvAdaptivePadding, RefocusedBackbone, RefConvHook). It changes nothing in other libraries;
 `refconv_mm.openmmlab.prepare()` does, and our commands call it.
 """
 

@@ -1,4 +1,4 @@
-"""Writes a refocused checkpoint out as a plain one, proven equal, with the plain config beside it.
+"""Writes a refocused checkpoint out as a plain one, verified, with the plain config beside it.
 
 python tools/fuse.py CONFIG work_dirs/my_run/epoch_20.pth
 -> work_dirs/my_run/epoch_20_fused/fused.pth and fused.py

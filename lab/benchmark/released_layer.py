@@ -1,4 +1,4 @@
-"""The released layer, which trains the map itself whatever its size: a reference for costs and for tests."""
+"""The released layer, which trains the map itself whatever its size: a reference for costs."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def fuse_run(cfg: Config, folder: Path) -> None:
     checkpoint = read_checkpoint(last)
     layers = sorted(refocused_layers(checkpoint['state_dict']))
     plain, state, _ = as_plain(cfg, checkpoint, source=str(last))
-    text = compat.runs_alone(without_run(plain).pretty_text)
+    text = compat.with_corrections(without_run(plain).pretty_text)
     meta = dict(refconv=dict(fused=bool(layers), source=str(last), layers=layers), cfg=text)
     write_checkpoint(folder / 'fused.pth', dict(state_dict=state, meta=meta))
     write_text(folder / 'fused.py', text)

@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, fused with proof, and written completely or not at all."""
+"""Checkpoints: read safely, fused and verified, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def choose_weights(checkpoint: dict[str, Any], ema: bool | None = None) -> tuple
 
 @dataclass
 class Fused:
-    """A fused checkpoint and its proof.
+    """A fused checkpoint and its verification.
 
     Attributes:
         checkpoint: `state_dict` and `meta`, which are written to disk.
@@ -106,16 +106,16 @@ def fuse_checkpoint(
     source: str = '',
     shape: tuple[int, int] | None = None,
 ) -> Fused:
-    """Fuses a refocused checkpoint and proves that the result is the same model.
+    """Fuses a refocused checkpoint and verifies that the result computes the same.
 
-    The proof loads the fused weights into the model that the plain config builds.
+    The verification loads the fused weights into the model that the plain config builds, and compares the outputs.
 
     Args:
         cfg: the refocused config.
         checkpoint: as :func:`read_checkpoint` returns it; not changed.
         ema: as in :func:`choose_weights`.
         source: the path of the checkpoint, for the record.
-        shape: height and width of the input of the proof; by default the config's test size.
+        shape: height and width of the input of the verification; by default the config's test size.
 
     Raises:
         FuseError: the checkpoint is fused or plain, the config is plain, or the result differs.
@@ -139,7 +139,7 @@ def fuse_checkpoint(
         fused=True, version=__version__, source=str(source), weights=weights, layers=report.matched,
         worst_layer=layer, worst_difference=worst, model_difference=comparison.model,
     )  # fmt: skip
-    meta['cfg'] = compat.runs_alone(plain_cfg.pretty_text)
+    meta['cfg'] = compat.with_corrections(plain_cfg.pretty_text)
     return Fused(dict(meta=meta, state_dict=get_state_dict(plain)), plain_cfg, report, comparison)
 
 

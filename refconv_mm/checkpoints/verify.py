@@ -75,7 +75,10 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
     Args:
         refocused: the model with RefConv layers, in eval mode.
         plain: the same architecture with ordinary convolutions, in eval mode.
-        inputs: normalised images, `(N, 3, H, W)`.
+        inputs: normalised images, `(N, C, H, W)`.
+
+    Returns:
+        The differences; `check()` refuses those above the tolerances.
 
     Raises:
         FuseError: the refocused model does not run on the inputs.
@@ -90,7 +93,7 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
         expected, how = _outputs(refocused, inputs)
     except RuntimeError as error:
         raise FuseError(
-            f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be proven: '
+            f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be compared: '
             f'{error}; name the size that it takes (--shape HEIGHT WIDTH)'
         ) from error
     finally:
@@ -107,6 +110,7 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
 
 
 def random_input(layer: RefConv2d) -> Tensor:
+    """A seeded normal input that the kernel fits into, `(1, C, H, W)`."""
     kh, kw = (d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, layer.in_channels, kh + 8, kw + 8, generator=generator).to(layer.basis)

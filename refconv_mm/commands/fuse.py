@@ -1,4 +1,4 @@
-"""Writes a refocused checkpoint as a plain one, proven equal, with the plain config beside it.
+"""Writes a refocused checkpoint as a plain one, verified, with the plain config beside it.
 
 refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
 -> work_dirs/my_run/epoch_20_fused/fused.pth and fused.py
@@ -18,13 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('checkpoint')
     parser.add_argument('--out-dir', help='where fused.pth and fused.py go (default: <checkpoint>_fused/)')
     arguments.add_ema(parser)
-    arguments.add_shape(parser, 'input of the proof')
+    arguments.add_shape(parser, 'input of the verification')
     arguments.add_force(parser, 'fused.pth and fused.py')
     arguments.add_trust(parser)
 
 
 def run(args: Namespace) -> None:
-    """Fuses, proves and writes."""
+    """Fuses, verifies and writes."""
     path = Path(args.checkpoint)
     cfg = arguments.open_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(path, args.trust)

@@ -17,7 +17,7 @@ from .writing import write_whole
 
 
 def read_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> Any:
-    """What `torch.save` wrote into a file.
+    """Reads the object that `torch.save` wrote into a file.
 
     Args:
         path: the file.

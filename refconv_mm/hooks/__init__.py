@@ -1,4 +1,4 @@
-"""When things happen in a run: RefConvHook, and the hooks that it adds."""
+"""The hooks of a run: RefConvHook, and those that it adds."""
 
 from .finite_hook import FiniteHook
 from .refconv_hook import RefConvHook, add_guards

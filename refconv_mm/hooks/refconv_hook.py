@@ -32,8 +32,8 @@ class RefConvHook(Hook):
     """Checks the RefConv layers before training and evaluation, and fuses them after training.
 
     - Before training it checks that every basis came from a checkpoint (or from the model that was refocused), is
-      finite and not all zero. Every update must be in the optimizer, or be frozen at an initialization that does not
-      change the kernel. The log names the convolutions that stayed plain.
+      finite and not all zero. Every trained parameter must be in the optimizer, or be frozen at an initialization that
+      does not change the kernel. The log names the convolutions that stayed plain.
     - Before val and test it refuses kernels with an untrained random initialization: a plain or fused checkpoint
       under a refocused config would be tested with other kernels.
     - It adds StartHook and FiniteHook, unless the config has them.
@@ -135,7 +135,7 @@ def add_guards(runner: Runner) -> None:
 
 
 def is_random(layer: RefConv2d) -> bool:
-    """Whether a layer's update has a random initialization that was neither trained nor loaded."""
+    """Whether a layer has a random initialization that was neither trained nor loaded."""
     return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 KINDS = ('depthwise', 'grouped', 'dense')
-STARTS = (('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False))  # init and identity
+INITS = (('zero', True), ('kaiming', True), ('kaiming', False), ('dirac', False))  # init and identity
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class RefConvOptions:
         if not kinds or any(kind not in KINDS for kind in kinds):
             raise ValueError(f'kinds must be one or several of {KINDS}, got {self.kinds!r}')
         object.__setattr__(self, 'kinds', kinds)
-        if (self.init, self.identity) not in STARTS:
-            raise ValueError(f'init and identity must be a pair of {STARTS}, got {(self.init, self.identity)}')
+        if (self.init, self.identity) not in INITS:
+            raise ValueError(f'init and identity must be a pair of {INITS}, got {(self.init, self.identity)}')
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> 'RefConvOptions':

@@ -19,7 +19,7 @@ class RefConv2d(nn.Conv2d):
 
     The basis `Wb` is a buffer under the key `weight`, so a plain checkpoint fills it unrenamed. `V` is the parameter
     `refocus`, of the kernel's shape; `A` the buffer `root`, `(G, P, P)`. Where the released layer's map is no larger
-    than the kernel, it trains itself: `Wt = Wb + s F(Wb)`, `refocus_map` and a scalar `root` (:mod:`.transformation`).
+    than the kernel, the map trains: `Wt = Wb + s F(Wb)`, `refocus_map` and a scalar `root` (:mod:`.transformation`).
 
     `.weight` reads as the kernel `Wt`. It is computed, so a write into it is lost. Until the layer is loaded, trained
     or made from a convolution, it *is* the basis, and code that initializes it works as with `nn.Conv2d`. Assigning to
@@ -141,8 +141,8 @@ class RefConv2d(nn.Conv2d):
             self.source = None if self.basis.is_meta else found
 
 
-def refocus_layer(conv: Any, kind: type, options: RefConvOptions, values: tuple[Tensor, Tensor] | None = None) -> Any:
-    """Turns a convolution into a layer of the class `kind`, in place, and returns it; inverse of :func:`fuse_layer`.
+def refocus_layer(conv: Any, cls: type, options: RefConvOptions, values: tuple[Tensor, Tensor] | None = None) -> Any:
+    """Turns a convolution into a layer of the class `cls`, in place, and returns it; inverse of :func:`fuse_layer`.
 
     The class of the object changes, as in :mod:`torch.nn.utils.parametrize`, so hooks, shared layers and references
     that somebody holds stay valid. The trained parameter takes the kernel's place, the first. `values` are those of
@@ -155,7 +155,7 @@ def refocus_layer(conv: Any, kind: type, options: RefConvOptions, values: tuple[
     conv._buffers = {'weight': kernel.detach().clone(), 'root': root, **conv._buffers}
     conv._parameters = {name: nn.Parameter(trained, kernel.requires_grad), **conv._parameters}
     conv.__dict__.update(options=options, trained_name=name, source='model' if values else None)
-    conv.__class__ = kind
+    conv.__class__ = cls
     return conv
 
 

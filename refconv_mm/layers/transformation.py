@@ -3,7 +3,7 @@
 A kernel `(O, I/g, KH, KW)` is read as one image of `n = O * I/g` channels, each a slice of `P = KH * KW` positions. The
 transformation is a convolution over that image, kernel `m x m`, stride 1, zero padding `m // 2`, in `G = n / g` groups
 of `g` slices. For one group let `U` be the im2col of its basis, `(g*m*m, P)`, and `F` the map as a matrix. The basis is
-frozen, so `U` is constant, and so is the symmetric root `A` of its Gram matrix, `A'A = U'U`:
+frozen, so `U` is constant, and so is the symmetric root `A` of its Gram matrix, `A'A = U'U` (`'` is the transpose):
 
     Wt = Wb + F U  (the map trains)        Wt = Wb + V A  (the root form: V trains)
 
@@ -22,7 +22,7 @@ from .options import RefConvOptions
 def shapes(basis: Tensor, groups: int, map_k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shapes of the trained parameter and the root: those of `V` and `A`, `(G, P, P)`. A ValueError for other kernels.
 
-    Where the map is no larger than the kernel, `g*m*m <= P`, it trains itself: `(n, g, m, m)` and `()`.
+    Where the map is no larger than the kernel, `g*m*m <= P`, the map trains: `(n, g, m, m)` and `()`.
     """
     if max(basis.shape[2:]) < max(2, map_k) or basis.is_complex() or not basis.numel():
         raise ValueError(f'RefConv takes real kernels of at least 2x1 and map_k, got {basis.dtype} of {[*basis.shape]}')

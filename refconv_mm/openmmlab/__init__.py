@@ -1,4 +1,4 @@
-"""RefConv in OpenMMLab: what configs name, configs made plain, models built, versions, faults of the libraries."""
+"""RefConv in OpenMMLab: the types that configs name, plain configs, models, versions, faults of the libraries."""
 
 from .versions import check_versions
 

@@ -47,8 +47,8 @@ __import__('mmdet.models.dense_heads.ssd_head', fromlist=['SSDHead']).SSDHead.lo
 """
 
 
-def runs_alone(text: str) -> str:
-    """The text of a plain config with the corrections that its model needs where refconv_mm is not installed."""
+def with_corrections(text: str) -> str:
+    """Adds the corrections to the text of a plain config that its model needs where refconv_mm is not installed."""
     return text + _SSD_LINE if re.search(r"\bSSDHead['\"]", text) else text
 
 

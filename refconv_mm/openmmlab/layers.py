@@ -1,4 +1,4 @@
-"""What configs name: `conv_cfg=dict(type='RefConv')`; and RefConv in place of mmcv's convolutions."""
+"""The type of `conv_cfg=dict(type='RefConv')`, and RefConv in place of mmcv's convolutions."""
 
 from __future__ import annotations
 

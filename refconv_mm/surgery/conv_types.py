@@ -1,4 +1,4 @@
-"""The classes of convolution that RefConv replaces: their forward computes with `.weight`, whatever it does to it."""
+"""The convolution classes that RefConv replaces: those whose forward reads `.weight`."""
 
 from __future__ import annotations
 

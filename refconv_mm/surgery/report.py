@@ -36,7 +36,7 @@ class Report:
     Attributes:
         action: the title.
         rows: the matched layers.
-        skipped: the reasons for the other convolutions, by name.
+        skipped: why each other convolution is left alone, by name.
         params_before, params_after: trainable parameters of the whole model.
         note: printed below the table.
     """

@@ -1,4 +1,4 @@
-"""Selects the convolutions to refocus by name, kind and kernel, with reasons for the others."""
+"""Selects the convolutions to refocus by name, kind and kernel, and says why the others are left alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def select(
         options: other kinds, and kernels smaller than `map_k`, are left out.
 
     Returns:
-        The chosen convolutions by name, and the reasons for the others.
+        The chosen convolutions by name, and why each other one is left alone, by name.
 
     Raises:
         TypeError: `model` is not a module, or a pattern is not a string.

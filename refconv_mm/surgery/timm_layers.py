@@ -1,4 +1,4 @@
-"""RefConv in place of timm's convolutions. Of standardised kernels, basis and update are those of the raw kernel."""
+"""RefConv in place of timm's convolutions. The basis of a standardised convolution is its raw kernel."""
 
 from timm.layers import Conv2dSame, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 

@@ -7,7 +7,7 @@ from mmdet.models.dense_heads import ssd_head
 from mmengine.config import Config
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, write_fused
-from refconv_mm.openmmlab.compat import runs_alone
+from refconv_mm.openmmlab.compat import with_corrections
 from refconv_mm.openmmlab.models import build_model
 from tests.conftest import DEMO, ROOT, needs_compiled_ops, run
 
@@ -24,8 +24,8 @@ def test_a_fused_ssdlite_runs_where_refconv_mm_cannot_be_imported(voc, tmp_path)
 
 
 def test_only_configs_with_the_fault_get_the_line():
-    assert runs_alone("model = dict(type='RetinaHead')\n") == "model = dict(type='RetinaHead')\n"
-    assert runs_alone("model = dict(type='mmdet.SSDHead')\n").count('loss_cls') == 1
+    assert with_corrections("model = dict(type='RetinaHead')\n") == "model = dict(type='RetinaHead')\n"
+    assert with_corrections("model = dict(type='mmdet.SSDHead')\n").count('loss_cls') == 1
 
 
 def test_the_patch_for_upstream_applies(tmp_path):

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import RefConv2d, refocus
-from refconv_mm.layers.options import KINDS, STARTS
+from refconv_mm.layers.options import KINDS, INITS
 from tests.conftest import needs_new_torch
 
 
@@ -29,7 +29,7 @@ def cases(draw, dtypes=(torch.float64, torch.float32, torch.bfloat16)):
         groups=draw(st.sampled_from([1, 2, 4])), bias=draw(st.booleans()),
         padding_mode=draw(st.sampled_from(['zeros', 'reflect', 'replicate', 'circular'])),
     )  # fmt: skip
-    init, identity = draw(st.sampled_from(STARTS))
+    init, identity = draw(st.sampled_from(INITS))
     options = dict(
         map_k=draw(st.sampled_from([m for m in (1, 3, 5) if m <= max(kernel)])),
         gain=draw(st.sampled_from([None, 1.0, 30.0])), init=init, identity=identity,

@@ -17,7 +17,7 @@ from refconv_mm import RefConv2d, refocus
 from refconv_mm.deploy.export import export_checkpoint
 from refconv_mm.files.errors import MissingPackageError
 from refconv_mm.files.unpickling import takes_allow_list
-from refconv_mm.layers.options import STARTS
+from refconv_mm.layers.options import INITS
 from refconv_mm.surgery import named_refconvs
 from tests.conftest import needs_new_torch
 from tests.layers.test_as_conv2d import made
@@ -113,7 +113,7 @@ def test_both_onnx_exporters(dynamo):
 # -- derivatives of the trained parameter, for all kinds of layers ----------------------------------------
 
 
-@pytest.fixture(params=[(groups, start) for groups in (1, 2, 4) for start in (STARTS[0], STARTS[3])], ids=str)
+@pytest.fixture(params=[(groups, start) for groups in (1, 2, 4) for start in (INITS[0], INITS[3])], ids=str)
 def trained(request):
     """A layer in float64 whose map trains (one group) or whose `V` trains, with and without the identity."""
     groups, (init, identity) = request.param
