@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 from refconv_mm import RefConv2d, refocus
-from refconv_mm.layers.options import KINDS, INITS
+from refconv_mm.layers.options import INITS, KINDS
 from tests.conftest import needs_new_torch
 
 
