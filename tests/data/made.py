@@ -16,7 +16,7 @@ from refconv_mm.data.layouts import Layout
 def samples(layout: Layout, split: str) -> list[dict]:
     """What the library's class reads of a split, with every image."""
     init_default_scope({'detection': 'mmdet', 'segmentation': 'mmseg', 'classification': 'mmpretrain'}[layout.task])
-    config = {key: value for key, value in layout.dataset(split).items() if key != 'filter_cfg'}
+    config = dict(layout.sets[split], data_root=f'{layout.root}/', metainfo=dict(classes=layout.classes))
     return DATASETS.build(dict(config, test_mode=True, serialize_data=False, pipeline=[])).data_list
 
 
