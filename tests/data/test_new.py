@@ -312,7 +312,7 @@ def test_a_written_config_trains_and_is_refocused(tmp_path, capsys):
         assert (end.value.code or 0) == code, capsys.readouterr()
 
     refconv('new', data, '--out', out)
-    assert re.search(r'about \d+ minutes for the 600 steps of the baseline', capsys.readouterr().out)
+    assert re.search(r'about \d+ minutes on this machine for the baseline', capsys.readouterr().out)
     edit(out / 'baseline.py', 'steps = ', 'steps = 6  # ')
     short = ('--cfg-options', 'train_dataloader.batch_size=2', *(f'{split}_dataloader.{key}=0'
              for split in ('train', 'val') for key in ('num_workers', 'persistent_workers')))  # fmt: skip
