@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from refconv_mm.data.layouts import Layout
+from refconv_mm.data.layouts import Layout, detect_layout
 
 
 def samples(layout: Layout, split: str) -> list[dict]:
@@ -41,27 +41,26 @@ def write_coco(layout: Layout, root: Path) -> Path:
     return root
 
 
-def write_masks(layout: Layout, root: Path, classes: bool = True) -> Path:
-    """`images/SPLIT`, `masks/SPLIT` and, with `classes`, `classes.txt`."""
+def write_masks(layout: Layout, root: Path) -> Path:
+    """`images/SPLIT`, `masks/SPLIT` and `classes.txt`."""
     for split in layout.sets:
         for kind in ('images', 'masks'):
             (root / kind / split).mkdir(parents=True)
         for i, sample in enumerate(samples(layout, split)):
             shutil.copy(sample['img_path'], root / 'images' / split / f'{i:04d}.png')
             shutil.copy(sample['seg_map_path'], root / 'masks' / split / f'{i:04d}.png')
-    if classes:
-        (root / 'classes.txt').write_text('\n'.join(layout.classes) + '\n')
+    (root / 'classes.txt').write_text('\n'.join(layout.classes) + '\n')
     return root
 
 
-def write_class_folders(root: Path, train: int = 8, val: int = 4, size: int = 32) -> Path:
+def write_class_folders(root: Path) -> Path:
     """`train/CLASS/` and `val/CLASS/`: noise that is redder in one class than in the other."""
     rng = np.random.default_rng(0)
-    for split, count in (('train', train), ('val', val)):
+    for split, count in (('train', 8), ('val', 4)):
         for name, red in (('blue', 0), ('red', 80)):
             (root / split / name).mkdir(parents=True)
             for i in range(count):
-                pixels = rng.integers(0, 150, (size, size, 3), dtype=np.uint8)
+                pixels = rng.integers(0, 150, (32, 32, 3), dtype=np.uint8)
                 pixels[..., 0] += red
                 Image.fromarray(pixels).save(root / split / name / f'{i:03d}.png')
     return root
@@ -83,3 +82,25 @@ def write_stripes(root: Path, count: int = 30) -> Path:
         Image.fromarray(grey).convert('RGB').resize(size, Image.Resampling.BILINEAR).save(root / f'photos/{i:02d}.png')
         Image.fromarray(labels).resize(size, Image.Resampling.NEAREST).save(root / f'masks/{i:02d}.png')
     return root
+
+
+def write_yolo(root: Path, lines: str = '0 0.5 0.5 0.2 0.2\n', yaml: str = 'names: [yes, "2 "]\n') -> Path:
+    """`train/images`, `train/labels` with the lines of the first image, and `data.yaml`."""
+    for kind in ('images', 'labels'):
+        (root / 'train' / kind).mkdir(parents=True)
+    for i in range(5):
+        Image.new('RGB', (200, 100), (i, 0, 0)).save(root / f'train/images/{i}.png')
+    (root / 'train/labels/0.txt').write_text(lines)
+    (root / 'data.yaml').write_text(yaml)
+    return root
+
+
+# A data set of each layout that a test may damage, from those of the demo.
+MAKE = {
+    'voc': lambda voc, city, root: Path(shutil.copytree(voc, root)),
+    'coco': lambda voc, city, root: write_coco(detect_layout(voc), root),
+    'yolo': lambda voc, city, root: write_yolo(root, yaml='names: [it]\n'),
+    'cityscapes': lambda voc, city, root: Path(shutil.copytree(city, root)),
+    'masks': lambda voc, city, root: write_masks(detect_layout(city), root),
+    'class folders': lambda voc, city, root: write_class_folders(root),
+}

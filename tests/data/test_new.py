@@ -19,16 +19,8 @@ from refconv_mm.data.new import FILES, TEMPLATES, write_configs
 from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.openmmlab.models import build_model
 from refconv_mm.running.runner import build_runner, name_run
-from tests.data.made import samples, write_class_folders, write_coco, write_masks, write_stripes
+from tests.data.made import MAKE, samples, write_class_folders, write_coco, write_stripes, write_yolo
 
-MAKE = {
-    'voc': lambda voc, city, root: voc,
-    'coco': lambda voc, city, root: write_coco(detect_layout(voc), root / 'coco'),
-    'yolo': lambda voc, city, root: write_lines(root / 'yolo', '0 0.5 0.5 0.2 0.2\n', 'names: [it]\n'),
-    'cityscapes': lambda voc, city, root: city,
-    'masks': lambda voc, city, root: write_masks(detect_layout(city), root / 'masks'),
-    'class folders': lambda voc, city, root: write_class_folders(root / 'folders'),
-}
 # The layers that depend on the number of classes.
 LAST = {
     'detection': {f'bbox_head.cls_convs.{i}.1' for i in range(6)},
@@ -76,7 +68,7 @@ def edit(path, old, new):
 
 @pytest.mark.parametrize('kind', MAKE)
 def test_the_configs_fit_the_data(kind, voc, city, tmp_path):
-    data, out = MAKE[kind](voc, city, tmp_path), tmp_path / "it's mine"
+    data, out = MAKE[kind](voc, city, tmp_path / 'data'), tmp_path / "it's mine"
     written, said = write_configs(data, out)
     assert [path.name for path in written[:3]] == list(FILES)
     assert said[0].startswith(f'{kind} layout')
@@ -91,17 +83,14 @@ def test_the_configs_fit_the_data(kind, voc, city, tmp_path):
         sample = DATASETS.build(baseline[f'{split}_dataloader'].dataset)[0]
         assert sample['inputs'].shape[0] == 3
     findings, sets = check_config(baseline)
-    parts = 1 if kind in ('cityscapes', 'masks') else 2  # of label maps, new does not count pixels
-    counts = [loaded.describe().split('; ')[:parts] for loaded in sets]
-    assert counts == [line.split('; ') for line in said[1 : 1 + len(sets)]]
-    if parts == 2:
-        assert findings == []
+    assert all(loaded.describe().startswith(line) for loaded, line in zip(sets, said[1:], strict=False))
+    assert not any(each.error for each in findings)
 
 
 @pytest.mark.parametrize('kind', ['voc', 'masks'])
 def test_all_follows_from_few_values(kind, voc, city, tmp_path):
     """Whoever edits the steps or the size edits one line."""
-    data, out = MAKE[kind](voc, city, tmp_path), tmp_path / 'mine'
+    data, out = MAKE[kind](voc, city, tmp_path / 'data'), tmp_path / 'mine'
     write_configs(data, out)
     with pytest.raises(FileExistsError, match=r'baseline\.py'):
         write_configs(data, out, size=192)
@@ -114,11 +103,7 @@ def test_all_follows_from_few_values(kind, voc, city, tmp_path):
         edit(out / 'baseline.py', old, text)
     baseline, control, refocused = (Config.fromfile(out / name) for name in FILES)
     for cfg, steps in ((baseline, 50), (control, 16), (refocused, 16)):
-        assert (cfg.train_cfg.max_iters, cfg.param_scheduler[1].end, cfg.param_scheduler[0].end) == (
-            steps,
-            steps,
-            steps // 10,
-        )
+        assert [cfg.train_cfg.max_iters, *(each.end for each in cfg.param_scheduler)] == [steps, steps // 10, steps]
         assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == steps // 5
     assert control.load_from == refocused.load_from == str(out / 'runs/baseline/iter_50.pth')
     transforms = [step for name in ('train', 'test') for step in baseline[f'{name}_dataloader'].dataset.pipeline]
@@ -172,19 +157,9 @@ def test_flat_voc_is_split(suffix, voc, tmp_path):
     assert numbers(layout, 'train', 'val') == numbers(lists, 'train', 'test')
 
 
-def write_lines(root, lines, yaml='names: [yes, "2 "]\n'):
-    for kind in ('images', 'labels'):
-        (root / 'train' / kind).mkdir(parents=True)
-    for i in range(5):
-        Image.new('RGB', (200, 100), (i, 0, 0)).save(root / f'train/images/{i}.png')
-    (root / 'train/labels/0.txt').write_text(lines)
-    (root / 'data.yaml').write_text(yaml)
-    return root
-
-
 def test_yolo_lines_of_other_tasks(tmp_path):
     lines = '0 0.1 0.2 0.5 0.9 0.3 0.4\n1 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2\n1 0.5 0.5 0.2 0.2\n'
-    layout = detect(write_lines(tmp_path / 'a', lines), tmp_path)
+    layout = detect(write_yolo(tmp_path / 'a', lines), tmp_path)
     assert layout.classes == ('yes', '2')
     boxes = [('2', 20.0, 10.0, 40.0, 20.0), ('2', 80.0, 40.0, 120.0, 60.0), ('yes', 20.0, 20.0, 100.0, 90.0)]
     assert numbers(layout, 'train') == [[], [], [], boxes]
@@ -192,7 +167,7 @@ def test_yolo_lines_of_other_tasks(tmp_path):
     lines = '0 0.5 0.5 0.2 0.2 0.87\n0 50 50 20 20\n2 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0\n'
     reasons = ('0.87": 6 numbers, not 5 of a box', '20": numbers outside 0 to 1', 'class 2 of 2', 'a box of no size')
     with pytest.raises(ValueError, match=f'(?s)4 labels of .*{".*".join(reasons)}'):
-        detect_layout(write_lines(tmp_path / 'b', lines))
+        detect_layout(write_yolo(tmp_path / 'b', lines))
     for i, (yaml, reason) in enumerate({
         'kpt_shape: [1, 3]\nnames: {0: it}\n': 'has kpt_shape; lines with keypoints are not read',
         '': 'needs class names, each once',  # and folders of images and of labels are no classes
@@ -200,7 +175,7 @@ def test_yolo_lines_of_other_tasks(tmp_path):
         'names: {1: a}': 'needs class names, each once',
     }.items()):  # fmt: skip
         with pytest.raises(ValueError, match=reason):
-            detect_layout(write_lines(tmp_path / str(i), '', yaml))
+            detect_layout(write_yolo(tmp_path / str(i), '', yaml))
 
 
 ROOT = dict(id=0, name='shapes', supercategory='none')
