@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +21,37 @@ def samples(layout: Layout, split: str) -> list[dict]:
     return DATASETS.build(dict(config, test_mode=True, serialize_data=False, pipeline=[])).data_list
 
 
+def coco_text(images: list[tuple], names: Sequence[str]) -> str:
+    """COCO's JSON of images: name, width, height, and boxes, of the number of a class, the corner and the size."""
+    rows: list[dict] = []
+    notes: list[dict] = []
+    for i, (name, width, height, boxes) in enumerate(images, 100):
+        rows.append(dict(id=i, file_name=name, width=width, height=height))
+        for kind, *box in boxes:
+            notes.append(dict(id=len(notes), image_id=i, category_id=3 + 3 * kind, bbox=box, area=1, iscrowd=0))
+    categories = [dict(id=3 + 3 * i, name=name) for i, name in enumerate(names)]  # as in COCO not from 0, with gaps
+    return json.dumps(dict(images=rows, annotations=notes, categories=categories))
+
+
+def change(path: Path, function: Callable) -> None:
+    """Changes the content of a JSON file."""
+    content = json.loads(path.read_text())
+    function(content)
+    path.write_text(json.dumps(content))
+
+
 def write_coco(layout: Layout, root: Path) -> Path:
     """`annotations/instances_SPLIT.json` and the folder SPLIT of images."""
     (root / 'annotations').mkdir(parents=True)
-    # Numbered as COCO does: not from 0, and with gaps.
-    numbers = [3 + 2 * i for i in range(len(layout.classes))]
     for split in layout.sets:
         (root / split).mkdir()
-        images, boxes = [], []
-        for i, sample in enumerate(samples(layout, split), 100):
+        images = []
+        for sample in samples(layout, split):
             name = Path(shutil.copy(sample['img_path'], root / split)).name
-            images.append(dict(id=i, file_name=name, width=sample['width'], height=sample['height']))
-            for item in sample['instances']:
-                x1, y1, x2, y2 = item['bbox']
-                size = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
-                boxes.append(dict(id=len(boxes), image_id=i, category_id=numbers[item['bbox_label']], **size))
-        categories = [dict(id=number, name=name) for number, name in zip(numbers, layout.classes, strict=True)]
-        content = dict(images=images, annotations=boxes, categories=categories)
-        (root / f'annotations/instances_{split}.json').write_text(json.dumps(content))
+            corners = [(item['bbox_label'], *item['bbox']) for item in sample['instances']]
+            boxes = [(kind, x1, y1, x2 - x1, y2 - y1) for kind, x1, y1, x2, y2 in corners]
+            images.append((name, sample['width'], sample['height'], boxes))
+        (root / f'annotations/instances_{split}.json').write_text(coco_text(images, layout.classes))
     return root
 
 

@@ -1,7 +1,6 @@
 """check-data: each kind of fault, in the data sets that a config names."""
 
 import copy
-import json
 import re
 from collections import Counter
 
@@ -13,7 +12,7 @@ from PIL import Image
 from refconv_mm.commands import main
 from refconv_mm.data.check import check_config
 from refconv_mm.data.new import write_configs
-from tests.data.made import MAKE
+from tests.data.made import MAKE, change
 
 
 @pytest.fixture
@@ -33,12 +32,6 @@ def found(cfg, error=True) -> Counter:
 
 def text(cfg, kind) -> str:
     return next(each.what for each in check_config(cfg)[0] if each.kind == kind)
-
-
-def change(path, function):
-    content = json.loads(path.read_text())
-    function(content)
-    path.write_text(json.dumps(content))
 
 
 def test_mmdet_numbers_classes_by_each_file(made):
