@@ -11,13 +11,14 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from PIL import Image
 
+from lab.runs import name_run
 from refconv_mm.commands import main
 from refconv_mm.data.check import check_config
 from refconv_mm.data.layouts import detect_layout
 from refconv_mm.data.new import FILES, TEMPLATES, write_configs
 from refconv_mm.openmmlab.config import is_refocused_config
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.running.runner import build_runner, name_run
+from refconv_mm.running.runner import build_runner
 from tests.data.made import MAKE, change, samples, write_class_folders, write_coco, write_stripes, write_yolo
 
 # The layers that depend on the number of classes.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from lab.runs import name_run
 from refconv_mm import commands
-from refconv_mm.running.runner import name_run
 
 
 def command(capsys: pytest.CaptureFixture, name: str, cfg: Config, folder: Path, *words: object) -> tuple[int, str]:
