@@ -21,11 +21,12 @@ from rich.table import Table
 from torch import nn
 
 from demo import make_cityscapes, make_voc
+from lab.runs import name_run
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.console import log_console
 from refconv_mm.files.writing import write_whole
 from refconv_mm.openmmlab.models import build_model, load_whole
-from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, runner_for_checkpoint
 from refconv_mm.running.settings import set_init
 from refconv_mm.running.terminal import ProgressHook
 from refconv_mm.surgery import trainable

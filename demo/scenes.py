@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,9 @@ ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, PERSON, CAR, IGNORE = 0, 1, 2, 8, 10,
 def make_cityscapes(
     root: str | Path, train: int = 120, val: int = 40, size: tuple[int, int] = (96, 192), seed: int = 0
 ) -> Path:
-    """Draws streets with houses, trees, cars and people.
+    """Draws streets of houses, trees, cars and people, of `size` (height, width), as :func:`make_voc` draws shapes.
 
-    Args:
-        root: gets `leftImg8bit/<split>/drawn/*_leftImg8bit.png` and `gtFine/...labelTrainIds.png`.
-        train, val: numbers of images.
-        size: height and width in pixels.
-        seed: same seed, same images.
-
-    Returns:
-        `root`. A folder made with the same arguments is used as it is.
-
-    Raises:
-        FileExistsError: `root` exists and was not made by this function.
+    `root` gets `leftImg8bit/<split>/drawn/*_leftImg8bit.png` and `gtFine/...labelTrainIds.png`.
     """
 
     def draw(folder: Path) -> None:
@@ -36,11 +27,8 @@ def make_cityscapes(
             split = 'train' if i < train else 'val'
             name = f'drawn_{i:06d}_000019'
             image, label = _street(np.random.default_rng((seed, i)), *size)
-            for kind, suffix, picture in (
-                ('leftImg8bit', 'leftImg8bit', image),
-                ('gtFine', 'gtFine_labelTrainIds', label),
-            ):
-                path = folder / kind / split / 'drawn' / f'{name}_{suffix}.png'
+            for suffix, picture in (('leftImg8bit', image), ('gtFine_labelTrainIds', label)):
+                path = folder / suffix.partition('_')[0] / split / 'drawn' / f'{name}_{suffix}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
                 picture.save(path)
 
@@ -53,17 +41,10 @@ class _Pen:
     def __init__(self, image: Image.Image, label: Image.Image) -> None:
         self.image, self.label = ImageDraw.Draw(image), ImageDraw.Draw(label)
 
-    def rectangle(self, box: tuple[float, ...], fill: tuple[int, int, int], label: int) -> None:
-        self.image.rectangle(box, fill)
-        self.label.rectangle(box, label)
-
-    def ellipse(self, box: tuple[float, ...], fill: tuple[int, int, int], label: int) -> None:
-        self.image.ellipse(box, fill)
-        self.label.ellipse(box, label)
-
-    def polygon(self, points: list[tuple[float, float]], fill: tuple[int, int, int], label: int) -> None:
-        self.image.polygon(points, fill)
-        self.label.polygon(points, label)
+    def draw(self, form: str, outline: Sequence, fill: tuple[int, int, int], label: int) -> None:
+        """Draws a rectangle, an ellipse or a polygon: the name of the method of PIL that does."""
+        getattr(self.image, form)(outline, fill)
+        getattr(self.label, form)(outline, label)
 
 
 def _street(rng: np.random.Generator, height: int, width: int) -> tuple[Image.Image, Image.Image]:
@@ -79,11 +60,11 @@ def _street(rng: np.random.Generator, height: int, width: int) -> tuple[Image.Im
         else:
             _tree(pen, rng, x + broad / 2, horizon, height * rng.uniform(0.15, 0.3))
         x += broad
-    pen.rectangle((0, horizon, width, height), colour(rng, (160, 150, 150), 15), SIDEWALK)
+    pen.draw('rectangle', (0, horizon, width, height), colour(rng, (160, 150, 150), 15), SIDEWALK)
     vanish, near = width * rng.uniform(0.35, 0.65), width * rng.uniform(0.3, 0.45)
     left, right = vanish - near, vanish + near
     road = [(vanish - width * 0.06, horizon), (vanish + width * 0.06, horizon), (right, height), (left, height)]
-    pen.polygon(road, colour(rng, (90, 90, 95), 15), ROAD)
+    pen.draw('polygon', road, colour(rng, (90, 90, 95), 15), ROAD)
     for _ in range(int(rng.integers(1, 4))):
         depth = rng.uniform(0.15, 0.75)
         foot = horizon + (height - horizon) * depth
@@ -98,7 +79,7 @@ def _street(rng: np.random.Generator, height: int, width: int) -> tuple[Image.Im
 
 
 def _house(pen: _Pen, rng: np.random.Generator, box: tuple[float, float, float, float]) -> None:
-    pen.rectangle(box, colour(rng, (165, 120, 95), 35), BUILDING)
+    pen.draw('rectangle', box, colour(rng, (165, 120, 95), 35), BUILDING)
     window = colour(rng, (60, 70, 90), 20)
     for wx in np.arange(box[0] + 3, box[2] - 4, 7):
         for wy in np.arange(box[1] + 3, box[3] - 4, 8):
@@ -106,23 +87,23 @@ def _house(pen: _Pen, rng: np.random.Generator, box: tuple[float, float, float, 
 
 
 def _tree(pen: _Pen, rng: np.random.Generator, x: float, foot: float, tall: float) -> None:
-    pen.rectangle((x - 1, foot - tall / 2, x + 1, foot), colour(rng, (90, 65, 45), 15), VEGETATION)
-    pen.ellipse((x - tall / 2.4, foot - tall, x + tall / 2.4, foot - tall / 4), colour(rng, (55, 120, 55)), VEGETATION)
+    pen.draw('rectangle', (x - 1, foot - tall / 2, x + 1, foot), colour(rng, (90, 65, 45), 15), VEGETATION)
+    crown = (x - tall / 2.4, foot - tall, x + tall / 2.4, foot - tall / 4)
+    pen.draw('ellipse', crown, colour(rng, (55, 120, 55)), VEGETATION)
 
 
 def _car(pen: _Pen, rng: np.random.Generator, x: float, foot: float, tall: float) -> None:
     paint = colour(rng, (150, 60, 60), 90)
-    pen.rectangle((x - tall * 0.9, foot - tall * 0.55, x + tall * 0.9, foot), paint, CAR)
-    pen.rectangle((x - tall * 0.55, foot - tall, x + tall * 0.55, foot - tall * 0.5), paint, CAR)
-    pen.image.rectangle(
-        (x - tall * 0.45, foot - tall * 0.92, x + tall * 0.45, foot - tall * 0.58), colour(rng, (190, 205, 215), 20)
-    )
+    pen.draw('rectangle', (x - tall * 0.9, foot - tall * 0.55, x + tall * 0.9, foot), paint, CAR)
+    pen.draw('rectangle', (x - tall * 0.55, foot - tall, x + tall * 0.55, foot - tall * 0.5), paint, CAR)
+    window = (x - tall * 0.45, foot - tall * 0.92, x + tall * 0.45, foot - tall * 0.58)
+    pen.image.rectangle(window, colour(rng, (190, 205, 215), 20))
     for wheel in (x - tall * 0.55, x + tall * 0.55):
         pen.image.ellipse((wheel - tall * 0.17, foot - tall * 0.2, wheel + tall * 0.17, foot), (25, 25, 25))
 
 
 def _person(pen: _Pen, rng: np.random.Generator, x: float, foot: float, tall: float) -> None:
-    pen.rectangle((x - tall * 0.14, foot - tall * 0.8, x + tall * 0.14, foot), colour(rng, (70, 60, 130), 60), PERSON)
-    pen.ellipse(
-        (x - tall * 0.11, foot - tall, x + tall * 0.11, foot - tall * 0.78), colour(rng, (215, 170, 140)), PERSON
-    )
+    body = (x - tall * 0.14, foot - tall * 0.8, x + tall * 0.14, foot)
+    pen.draw('rectangle', body, colour(rng, (70, 60, 130), 60), PERSON)
+    head = (x - tall * 0.11, foot - tall, x + tall * 0.11, foot - tall * 0.78)
+    pen.draw('ellipse', head, colour(rng, (215, 170, 140)), PERSON)

@@ -23,8 +23,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
+from lab.tables import write_csv
 from refconv_mm import fuse, refocus
-from refconv_mm.files.writing import write_text, write_whole
+from refconv_mm.files.writing import write_whole
 from refconv_mm.layers.options import KINDS
 
 BASELINE = 'baseline'
@@ -158,14 +159,6 @@ def run(arm: str, seed: int, images: Tensor, labels: Tensor, args: Namespace) ->
     return record | score | found | dict(seconds=round(time.monotonic() - begin, 1), torch=torch.__version__)
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
 def main() -> None:
     parser = ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('images', type=Path, help='an archive of CLASS/*.jpg, such as data/cifar10_train.tar.xz')
@@ -188,7 +181,7 @@ def main() -> None:
         for arm in [BASELINE, *args.arms]:
             if not any((row['arm'], int(row['seed'])) == (arm, seed) for row in rows):
                 rows.append(run(arm, seed, images, labels, args))
-                write_rows(table, rows)
+                write_csv(table, rows)
                 print(rows[-1], flush=True)
 
 

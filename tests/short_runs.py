@@ -14,10 +14,11 @@ from mmengine.config import Config
 from PIL import Image
 
 from demo import SHAPES, make_cityscapes, make_voc
+from lab.runs import name_run
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.data.loading import leaves
 from refconv_mm.openmmlab import image_size
-from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, runner_for_checkpoint
 from refconv_mm.running.settings import set_init
 from tests.conftest import random_checkpoint
 

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from refconv_mm.console import label_names
+from refconv_mm.console import shorten
 from refconv_mm.files.writing import write_whole
 
 from .redundancy import MEASURES, RANDOM
@@ -57,10 +57,15 @@ def finish(axes: Axes, title: str, x: str = '', y: str = '') -> None:
 
 
 def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
-    """Layers along x, by their short names, first to last; at most 40 of them are named."""
-    step = -(-len(layers) // 40)
+    """Layers along x, by names without what begins or ends all of them, first to last; at most 40 of them are named."""
+    step, parts = -(-len(layers) // 40), [layer.split('.') for layer in layers]
+    least = min(map(len, parts))
+    head = next((i for i in range(least) if len({part[i] for part in parts}) > 1), least)
+    tail = next((i for i in range(least - head) if len({part[-1 - i] for part in parts}) > 1), least - head)
+    names = ['.'.join(part[head : len(part) - tail] or part) for part in parts]
     axes.tick_params(axis='x', labelbottom=True)
-    axes.set_xticks(range(0, len(layers), step), label_names(layers, 26)[::step], rotation=90, fontsize=7)
+    ticks = [shorten(name, 26) for name in names[::step]]
+    axes.set_xticks(range(0, len(layers), step), ticks, rotation=90, fontsize=7)
     axes.set_xlim(-0.5, len(layers) - 0.5)
 
 

@@ -94,11 +94,6 @@ def effective_rank(rows: Tensor) -> float:
     return math.exp(torch.special.entr(sigma / sigma.sum()).sum().item())
 
 
-def pairwise(rows: Tensor, measure: str) -> Tensor:
-    """The `(C, C)` matrix of one of `PAIRWISE`."""
-    return cosines(rows) if measure == 'cosine' else divergences(rows, measure.removeprefix('kl_'))
-
-
 def measure_rows(rows: Tensor) -> dict[str, float]:
     """All of `MEASURES` of one layer's channels.
 
@@ -111,7 +106,7 @@ def measure_rows(rows: Tensor) -> dict[str, float]:
     pairs = len(rows) * (len(rows) - 1)
     values = {}
     for measure in PAIRWISE:  # one matrix at a time: with many channels they take the memory
-        matrix = pairwise(rows, measure)
+        matrix = cosines(rows) if measure == 'cosine' else divergences(rows, measure.removeprefix('kl_'))
         values[measure] = ((matrix.sum() - matrix.diagonal().sum()) / pairs).item()
     return values | dict(effective_rank=effective_rank(rows))
 

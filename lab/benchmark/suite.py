@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from refconv_mm.files.writing import read_json, write_json, write_text
+from refconv_mm.files.writing import write_json, write_text
 
+from ..runs import read_json
 from . import measure
 from .report import report
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from refconv_mm.files.writing import read_json
-
+from ..runs import read_json
 from .identity import key_of, run_identity
 from .plan import BASELINE, Plan, find_file
 from .run_configs import arm_config, baseline_config

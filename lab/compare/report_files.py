@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
-from refconv_mm.files.writing import write_text, write_whole
+from refconv_mm.files.writing import write_text
 
+from ..tables import write_csv
 from .plan_runs import PlanRuns
 from .report import markdown, report_lines, training_loss
 
@@ -47,17 +47,3 @@ def runs_rows(plan_runs: PlanRuns) -> list[dict[str, Any]]:
         row |= dict(order=result.get('data', {}).get('order', ''), commit=result['identity']['commit'])
         rows.append(row | dict(folder=str(plan_runs.prepare(run).folder)))
     return rows
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Writes rows, whose keys may differ, as CSV; returns the path."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
-
-    def write(temporary: str) -> None:
-        with open(temporary, 'w', newline='') as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_whole(path, write)
-    return path

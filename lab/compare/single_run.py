@@ -21,15 +21,16 @@ from refconv_mm.checkpoints.fusing import as_plain, read_checkpoint, write_check
 from refconv_mm.checkpoints.states import refocused_layers
 from refconv_mm.files.errors import BusyError, DivergedError
 from refconv_mm.files.lock import only_one
-from refconv_mm.files.writing import read_json, write_json, write_text
+from refconv_mm.files.writing import write_json, write_text
 from refconv_mm.hooks import FiniteHook, SeededStepsHook, StartHook
 from refconv_mm.openmmlab import compat
 from refconv_mm.openmmlab.config import without_run
 from refconv_mm.running.curves import read_curve
-from refconv_mm.running.runner import build_runner, name_run, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, runner_for_checkpoint
 from refconv_mm.running.settings import latest_checkpoint, set_init, set_resume
 from refconv_mm.surgery import trainable
 
+from ..runs import name_run, read_json
 from .identity import run_identity, weights_hash
 from .seeding import seed_data
 from .seen_data_hook import SeenDataHook, seen_data

@@ -66,7 +66,7 @@ class Loaded:
         left = f' ({self.left_out} more left out by filter_cfg)' if self.left_out else ''
         names = dict.fromkeys((*self.classes, *self.counts)) if self.counts else ()
         counted = ''.join(f', {name} {self.counts[name]}' for name in names).replace(', ', '; ', 1)
-        return f'{self.split}: {len(self.samples)} images{left}{counted}'
+        return f'{self.split}: {len(self.samples)} images{left}{counted}{self.net_input}'
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
@@ -85,10 +85,10 @@ def load_sets(cfg: Config) -> list[Loaded]:
     if not any(configs.values()):
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader to check')
     configs['test'] = configs['test'] if configs['test'] != configs['val'] else None
-    return [load(leaf, split) for split, config in configs.items() if config for leaf in leaves(config)]
+    return [load(split, leaf) for split, config in configs.items() if config for leaf in leaves(config)]
 
 
-def load(leaf: dict, split: str) -> Loaded:
+def load(split: str, leaf: dict) -> Loaded:
     """Builds a data set with its library's class; a fault of one annotation becomes a finding and does not end it."""
     dataset = DATASETS.build({**leaf, 'pipeline': [], 'lazy_init': True, 'serialize_data': False})
     loaded = Loaded(split, leaf, dataset)
@@ -101,7 +101,6 @@ def load(leaf: dict, split: str) -> Loaded:
         return kept
 
     dataset.parse_data_info, dataset.filter_data = lambda raw: _parse(loaded, parse, raw), filter_data
-    dataset.ANN_ID_UNIQUE = False  # mmdet would end; the check names the ids
     with redirect_stdout(io.StringIO()):  # pycocotools prints
         try:
             dataset.full_init()
@@ -128,22 +127,16 @@ def xml_names(path: str | Path) -> list[str]:
 
 
 def _parse(loaded: Loaded, parse: Callable, raw: dict) -> Any:
-    """Parses the annotations of an image; what the library's class drops without a word becomes a finding."""
+    """Parses the annotations of an image; an error becomes a finding."""
     loaded.coco = getattr(getattr(loaded.dataset, 'coco', None), 'dataset', {})  # gone once all are parsed
     where = raw.get('xml_path') or (raw.get('raw_img_info') or raw).get('file_name') or loaded.place
     if raw.get('xml_path'):
         loaded.in_files.update(xml_names(raw['xml_path']))
     try:
-        info = parse(raw)
+        return parse(raw)
     except Exception as error:
         loaded.find('annotation unreadable', where, reason(error))
         return []
-    ids = getattr(loaded.dataset, 'cat_ids', ())
-    notes = [note for note in raw.get('raw_ann_info') or () if note.get('category_id') in ids]
-    lost = sum(not note.get('ignore') for note in notes) - len(info.get('instances') or ())
-    if notes and lost:
-        loaded.find('boxes dropped', where, f'{lost} of no size or outside the image, which mmdet drops', error=False)
-    return info
 
 
 def _count(loaded: Loaded) -> None:

@@ -77,8 +77,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, completely or not at all; arrays become lists, other unknown types strings."""
     write_text(path, json.dumps(value, indent=1, default=lambda v: v.tolist() if hasattr(v, 'tolist') else str(v)))
-
-
-def read_json(path: Path) -> Any:
-    """Reads JSON; None if the file does not exist."""
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None

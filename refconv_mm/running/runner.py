@@ -139,13 +139,6 @@ def runner_for_checkpoint(
     return runner, tested
 
 
-def name_run(cfg: Config, name: str) -> None:
-    """Gives a run a name of its own; runners of one process share loggers and visualizers by name."""
-    cfg.experiment_name = f'{name}_{time.time_ns()}'
-    if 'visualizer' in cfg:
-        cfg.visualizer.name = cfg.experiment_name
-
-
 def leave_process_group() -> None:
     """Ends a distributed run.
 

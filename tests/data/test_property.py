@@ -19,6 +19,7 @@ from PIL import Image
 from refconv_mm.data.check import check_config
 from refconv_mm.data.layouts import detect_layout
 from refconv_mm.data.new import write_configs
+from tests.data.made import change, coco_text
 
 NAMES = ('cat', 'dog', 'it')
 OBJECT = '<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
@@ -48,16 +49,6 @@ def xml(found):
     return f'<annotation><size><width>48</width><height>40</height></size>{objects}</annotation>'
 
 
-def coco(found):
-    rows = [(i, box) for i, each in enumerate(found.values()) for box in each]
-    return json.dumps(dict(
-        images=[dict(id=i, file_name=f'{stem}.png', width=48, height=40) for i, stem in enumerate(found)],
-        categories=[dict(id=3 * i, name=name) for i, name in enumerate(NAMES)],
-        annotations=[dict(id=n, image_id=i, category_id=3 * number, bbox=box, area=1, iscrowd=0)
-                     for n, (i, (number, *box)) in enumerate(rows)],
-    ))  # fmt: skip
-
-
 def make(layout, rng, root):
     """Writes a data set in which every image has every class, or every split for class folders."""
     for split in ('train', 'val'):
@@ -76,7 +67,8 @@ def make(layout, rng, root):
         if layout == 'voc':
             write(root / f'ImageSets/Main/{split}.txt', '\n'.join(found))
         elif layout == 'coco':
-            write(root / f'{split}.json', coco(found))
+            images = [(f'{stem}.png', 48, 40, each) for stem, each in found.items()]
+            write(root / f'{split}.json', coco_text(images, NAMES))
 
 
 IMAGES = {
@@ -99,15 +91,8 @@ def replaced(pattern, old, new):
     return pick(pattern, lambda path: path.write_text(path.read_text().replace(old, new, 1)))
 
 
-def edited(name, change):
-    """Changes a JSON file of COCO."""
-
-    def spoil(path):
-        content = json.loads(path.read_text())
-        change(content)
-        path.write_text(json.dumps(content))
-
-    return pick(f'{name}.json', spoil)
+def edited(function):
+    return pick('*.json', lambda path: change(path, function))
 
 
 def redrawn(change):
@@ -144,13 +129,13 @@ EVENTS = {
         'box outside': replaced('Annotations/train*.xml', '<xmin>', '<xmin>9'),
     },
     'coco': {
-        'other name': edited('*', lambda content: content['categories'][1].update(name='Dog')),
-        'name twice': edited('*', lambda content: content['categories'].append(dict(id=1, name='dog'))),
-        'root category': edited('*', lambda content: content['categories'].insert(0, dict(id=1, name='all'))),
-        'no area': edited('*', lambda content: content['annotations'][1].pop('area')),
-        'no size': edited('*', lambda content: content['annotations'][1].update(bbox=[1, 1, 0, 5])),
-        'unknown id': edited('*', lambda content: content['annotations'][1].update(category_id=7)),
-        'no images': edited('*', lambda content: content.update(images=[])),
+        'other name': edited(lambda content: content['categories'][1].update(name='Dog')),
+        'name twice': edited(lambda content: content['categories'].append(dict(id=1, name='dog'))),
+        'root category': edited(lambda content: content['categories'].insert(0, dict(id=1, name='all'))),
+        'no area': edited(lambda content: content['annotations'][1].pop('area')),
+        'no size': edited(lambda content: content['annotations'][1].update(bbox=[1, 1, 0, 5])),
+        'unknown id': edited(lambda content: content['annotations'][1].update(category_id=7)),
+        'no images': edited(lambda content: content.update(images=[])),
         'no JSON': replaced('*.json', '{', ''),
     },
     'yolo': {},

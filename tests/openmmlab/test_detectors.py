@@ -17,9 +17,10 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from demo.shapes import SHAPES, _scene
+from lab.runs import name_run
 from refconv_mm.openmmlab.config import drop_pretrained, plain_config
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.running.runner import build_runner, leave_process_group, name_run, runner_for_checkpoint
+from refconv_mm.running.runner import build_runner, leave_process_group, runner_for_checkpoint
 from refconv_mm.running.settings import set_init, set_launcher
 from tests.conftest import ROOT, run
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from lab.runs import name_run
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
 from refconv_mm.openmmlab.config import drop_pretrained
 from refconv_mm.openmmlab.models import build_model
-from refconv_mm.running.runner import name_run
 from tests.conftest import detector, random_checkpoint, segmenter
 
 REMOVED = object()

@@ -29,9 +29,7 @@ def detect_layout(
     fits = {name: places for name, module in chosen.items() if (places := module.find(root))}
     if len(fits) != 1:
         inside = ', '.join(sorted(path.name for path in root.iterdir())[:8]) or 'nothing'
-        text = (
-            'fits several layouts; --layout NAME chooses' if fits else f'holds {inside}; that is none of these layouts'
-        )
+        text = 'fits several layouts; --layout NAME chooses' if fits else f'holds {inside}, none of these layouts'
         place = {name: f' ({next(iter(places))})' for name, places in fits.items()}
         lines = [f'\n  {name}: {chosen[name].NEEDS}{place.get(name, "")}' for name in fits or chosen]
         raise DataError(f'{root} {text}:{"".join(lines)}')

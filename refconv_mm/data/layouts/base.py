@@ -22,7 +22,7 @@ class Layout:
 
     Attributes:
         classes: in the order of the labels.
-        sets: what distinguishes each split's data set config, by `'train'`, `'val'` and `'test'`.
+        sets: the class, the files and the folders of each split's data set, by `'train'`, `'val'` and `'test'`.
         files: what the folder of the configs gets: the text of a file, or a function that writes a folder.
         said: what the user must know.
     """
@@ -34,17 +34,6 @@ class Layout:
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, str | Callable[[Path], None]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
-
-    def dataset(self, split: str) -> dict[str, Any]:
-        """The config of a split's data set, without a pipeline; val and test stand for each other if one is missing."""
-        found = self.sets.get(split) or self.sets[{'val': 'test', 'test': 'val'}[split]]
-        config = dict(data_root=f'{self.root}/', metainfo=dict(classes=self.classes), **found)
-        if split != 'train':
-            config['test_mode'] = True
-        elif self.task == 'detection':
-            # Boxes of no size would turn the loss into NaN; an image without a box trains nothing.
-            config['filter_cfg'] = dict(filter_empty_gt=True, min_size=32, bbox_min_size=1)
-        return config
 
     def add_coco(self, out: Path, split: str, images: list[tuple[Path, list]]) -> None:
         """Makes images a JSON file of COCO; a box has the number of its class and its corners, from 0."""

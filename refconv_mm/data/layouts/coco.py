@@ -43,8 +43,7 @@ def read(root: Path, out: Path, places: list[Path]) -> Layout:
         file, content = files.get(split, files['train']), contents.get(split, contents['train'])
         found, ann_file = [row['name'] for row in content['classes']], str(file.relative_to(root))
         if len(set(names)) < len(names) or sorted(found) != sorted(names):
-            text = f'{file} has the classes {found}, {files["train"]} has {names}'
-            raise DataError(f'{text}. Give all files the same classes, each once')
+            raise DataError(f'{file} has the classes {found}, not {names}. Give all files the same classes, each once')
         # mmdet numbers the categories that are called like a class, in the order of each file.
         if parts is not own or [row['name'] for row in content['categories'] if row['name'] in names] != names:
             layout.files[f'{split}.json'] = _part(content, set(images), names)

@@ -16,13 +16,13 @@ from ..images import image_size, images_in
 from .base import Layout, lines_of, names_masks, split_of, with_val
 
 NAME = 'masks'
-NEEDS = 'a folder of images and one of label maps whose names begin with those of the images, or Cityscapes'
+NEEDS = 'folders images and masks (labels, gt, ...), whose names begin with those of the images; or Cityscapes'
 IGNORE = 255
 Pairs = list[tuple[str, Path, Path]]  # the name without its end, the image, the label map
 
 
 def find(root: Path) -> dict[Path, Pairs]:
-    """Each folder of images with their label maps, whose folder says so by its name or by images of one channel."""
+    """Each folder of images with their label maps, whose folder says so by its name."""
     if city := [path for path in sorted((root / 'leftImg8bit').glob('*/')) if (root / 'gtFine' / path.name).is_dir()]:
         return {path: [] for path in city if split_of(path.name)}
     files: dict[Path, list[Path]] = {}
@@ -30,7 +30,6 @@ def find(root: Path) -> dict[Path, Pairs]:
         files.setdefault(path.parent, []).append(path)
     names = {folder: folder.relative_to(root) for folder in files if folder != root and folder.name[0] != '.'}
     masks = [folder for folder, name in names.items() if names_masks(name)]
-    masks = masks or [folder for folder in names if _is_map(files[folder][0])]
     found = {}
     for images in sorted(set(names) - set(masks)):
         allowed = split_of(names[images]), None
@@ -66,20 +65,12 @@ def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence
         if odd or mask_values:
             layout.files[f'label_maps/{split}'] = _copies(pairs, mask_values)
             prefix['seg_map_path'], ends['seg_map_suffix'] = str(out / f'label_maps/{split}'), '.png'
-            layout.said.append(
-                f'label_maps/{split}: copies of the label maps; {len(odd)} had another size than their image'
-            )
+            layout.said.append(f'label_maps/{split} has copies; {len(odd)} had another size than their image')
         layout.sets[split] = dict(type='BaseSegDataset', data_prefix=prefix, **ends)
         if parts is not own:
             layout.files[f'{split}.txt'] = ''.join(f'{stem}\n' for stem, _, _ in pairs)
             layout.sets[split]['ann_file'] = str(out / f'{split}.txt')
     return layout
-
-
-def _is_map(path: Path) -> bool:
-    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as picture:
-        return len(picture.getbands()) == 1 and picture.format != 'JPEG'
-    return False
 
 
 def _paired(images: list[Path], masks: list[Path]) -> Pairs:

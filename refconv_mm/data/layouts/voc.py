@@ -38,8 +38,7 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     if lists and parts is own and suffixes == {'.jpg'} and raw == {*layout.classes}:
         prefix = dict(sub_data_root='' if homes[0] == root else f'{homes[0].relative_to(root)}/')
         for split, path in lists.items():
-            ann_file = str(path.relative_to(root))
-            layout.sets[split] = dict(type='VOCDataset', ann_file=ann_file, data_prefix=prefix)
+            layout.sets[split] = dict(type='VOCDataset', ann_file=str(path.relative_to(root)), data_prefix=prefix)
         return layout
     said.append('mmdet reads VOC with lists, .jpg and clean class names; so the boxes are written as COCO JSON')
     for split, pairs in parts.items():

@@ -32,9 +32,8 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
             label = folder / image.relative_to(images).with_suffix('.txt')
             pairs.setdefault(split_of(image.parent.relative_to(root)) or 'train', []).append((image, label))
     faults: list[str] = []
-    count = len(layout.classes)
     for split, part in with_val(pairs, said, root).items():
-        rows = [(image, _boxes(label, image_size(image) or (0, 0), count, faults)) for image, label in part]
+        rows = [(image, _boxes(label, image_size(image) or (0, 0), layout, faults)) for image, label in part]
         layout.add_coco(out, split, rows)
     if faults:
         raise DataError(f'{len(faults)} labels of {root} are no boxes, such as:\n  ' + '\n  '.join(faults[:10]))
@@ -43,18 +42,16 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     return layout
 
 
-def _boxes(label: Path, size: tuple[int, int], classes: int, faults: list[str]) -> list[tuple[int, list[float]]]:
+def _boxes(label: Path, size: tuple[int, int], layout: Layout, faults: list[str]) -> list[tuple[int, list[float]]]:
     """Class and corners of each box of an image; an image without a text file has none."""
     boxes = []
-    lines = label.read_text(errors='replace').splitlines() if label.is_file() else []
-    for number, words in enumerate(map(str.split, lines), 1):
+    for line in lines_of(label):
         try:
-            if words:
-                kind, corners = _box(words, classes)
-                # The numbers are rounded, so a box at the edge would lie a thousandth of a pixel outside the image.
-                boxes.append((kind, [round(min(max(v, 0), 1) * size[i % 2], 2) for i, v in enumerate(corners)]))
+            kind, corners = _box(line.split(), len(layout.classes))
+            # The numbers are rounded, so a box at the edge would lie a thousandth of a pixel outside the image.
+            boxes.append((kind, [round(min(max(v, 0), 1) * size[i % 2], 2) for i, v in enumerate(corners)]))
         except ValueError as error:
-            faults.append(f'{label}, line {number}: {error}')
+            faults.append(f'{label}, line "{line[:40]}": {error}')
     return boxes
 
 
@@ -63,10 +60,8 @@ def _box(words: list[str], classes: int) -> tuple[int, list[float]]:
     number, *values = map(float, words)
     if number not in range(classes):
         raise ValueError(f'class {words[0]} of {classes} classes')
-    if len(values) == 5:
-        raise ValueError('6 numbers: a prediction with its confidence is no label')
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise ValueError(f'{len(values) + 1} numbers, not 5 of a box or the pairs of a polygon')
+    if len(values) < 4 or len(values) % 2:  # 6 are a prediction with its confidence
+        raise ValueError(f'{len(words)} numbers, not 5 of a box or the pairs of a polygon')
     if not all(-0.01 <= value <= 1.01 for value in values):
         raise ValueError('numbers outside 0 to 1: pixels or keypoints')
     if len(values) == 4:
@@ -94,7 +89,5 @@ def _names(root: Path) -> tuple[str, ...]:
         names = [names.get(str(number), '') for number in range(len(names))]
     names = tuple(name.strip() for name in names) if isinstance(names, list) else ()
     if not names or len({*names, ''}) <= len(names):
-        raise DataError(
-            f'{root} has YOLO labels and needs class names, each once, in data.yaml or classes.txt: {names}'
-        )
+        raise DataError(f'{root} needs class names, each once, in data.yaml or classes.txt, and has {names}')
     return names
