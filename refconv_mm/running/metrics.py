@@ -55,4 +55,6 @@ def describe_best(validations: Mapping[str, Sequence[tuple[int, float]]]) -> str
 
 def _with_unit(name: str, value: Any) -> str:
     name, unit, _ = name.partition(', %')
+    if value == -1:  # COCO's, where no box has this size
+        return f'{name}: nothing to score'
     return f'{name} {f"{value:.4g}" if isinstance(value, float) else value}{" %" if unit else ""}'

@@ -30,7 +30,8 @@ def test_metrics_have_names_with_unit_threshold_and_class():
     assert list(shown_names(names).values()) == [
         'bbox mAP@.50:.95', 'segm mAP@.75', 'bbox mAP@.50:.95, size s', 'AP@.50:.95 of cat', 'aAcc, %', 'top1, %', 'x',
     ]  # fmt: skip
-    assert shown_values({'mIoU': 62.3456, 'coco/bbox_mAP': 0.25}) == ['mIoU 62.35 %', 'bbox mAP@.50:.95 0.25']
+    values = shown_values({'mIoU': 62.3456, 'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_l': -1.0})
+    assert values == ['mIoU 62.35 %', 'bbox mAP@.50:.95 0.25', 'bbox mAP@.50:.95, size l: nothing to score']
 
 
 @pytest.mark.parametrize(('values', 'end'), [
