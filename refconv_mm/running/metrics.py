@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 # The libraries' names, as patterns, and the shown ones. '@' is a threshold of overlap (IoU); without %, 1 is the most.
@@ -57,4 +58,5 @@ def _with_unit(name: str, value: Any) -> str:
     name, unit, _ = name.partition(', %')
     if value == -1:  # COCO's, where no box has this size
         return f'{name}: nothing to score'
-    return f'{name} {f"{value:.4g}" if isinstance(value, float) else value}{" %" if unit else ""}'
+    rounds = isinstance(value, Real) and not isinstance(value, int)  # numpy's numbers, too
+    return f'{name} {f"{value:.4g}" if rounds else value}{" %" if unit else ""}'

@@ -9,12 +9,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import MMLogger
 
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.commands import main
 from refconv_mm.commands.predict import find_images
 from refconv_mm.deploy.predict import LEAST, Predictor, with_legend
 from refconv_mm.running.runner import runner_for_checkpoint
+from refconv_mm.running.terminal import worth_showing
 
 from .small_models import checkpoint_of, small_classifier, small_detector, small_segmenter
 
@@ -153,6 +155,7 @@ def test_a_legend_has_the_colours_of_its_classes_and_a_note():
     strip = both[40:]
     assert np.array_equal(both[:40], picture)
     assert {tuple(colour) for colour in strip.reshape(-1, 3)} > {(255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)}
+    assert (with_legend(picture[:, :200], names, '')[:40, 200:] == 255).all()
     one = with_legend(picture, names[:1], '')
     assert 40 < len(one) < len(both)
     assert not (one[40:] == (0, 0, 255)).all(-1).any()
@@ -163,16 +166,14 @@ def test_a_legend_has_the_colours_of_its_classes_and_a_note():
 def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_path):
     """mmseg draws such colours at random: two classes got two shades of green."""
     cfg, path = saved(small_segmenter(city, tmp_path), tmp_path)
-    cfg.test_dataloader.dataset.type, cfg.test_dataloader.dataset.metainfo = (
-        'BaseSegDataset',
-        dict(classes=list('abcde')[:count]),
-    )
+    data = cfg.test_dataloader.dataset
+    data.type, data.metainfo = 'BaseSegDataset', dict(classes=list('abcde')[:count])
     torch.save(dict(read_checkpoint(path), meta={}), path)
     palette = np.array(Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'])
     distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + 999 * np.eye(count)
     assert palette.shape == (count, 3)
     assert distances.min() > 200
-    cfg.test_dataloader.dataset.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
+    data.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
     assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)
 
 
@@ -213,6 +214,7 @@ def test_a_damaged_image_is_left_out_and_named(det, tmp_path, capsys):
     assert [found['image'] for found in said['images']] == [good]
     assert said['faults'][0].startswith(f'{bad}: ')
     assert f'left out: {bad}' in capsys.readouterr().out
+    assert worth_showing in MMLogger.get_current_instance().filters  # mmengine warns its developers here
 
 
 def test_wrong_arguments_are_refused_before_anything_is_written(det, voc, city, tmp_path, capsys):
