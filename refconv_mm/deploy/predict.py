@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
 from ..checkpoints.fusing import as_plain, read_checkpoint
@@ -22,6 +23,7 @@ from ..files.errors import MissingPackageError
 from ..openmmlab import prepare
 from ..openmmlab.config import drop_pretrained
 from ..openmmlab.models import load_whole
+from ..running.terminal import worth_showing
 
 INFERENCERS = dict(mmdet='DetInferencer', mmseg='MMSegInferencer', mmpretrain='ImageClassificationInferencer')
 PANOPTIC = 1000  # mmdet's panoptic ids are the class + 1000 * the number of the instance
@@ -73,6 +75,7 @@ class Predictor:
             warnings.simplefilter('ignore')  # of weights and class names, which follow
             self._data = DATASETS.build(copy.deepcopy({**data, 'pipeline': [], 'lazy_init': True}))
             self._palette = (data.get('metainfo') or {}).get('palette')
+            MMLogger.get_current_instance().addFilter(worth_showing)
             self._load = TRANSFORMS.build(next(dict(step) for step in data.pipeline if 'Load' in str(step['type'])))
             inferencer = kind(cfg, device=get_device(), **dict(pretrained=False) if self.scope == 'mmpretrain' else {})
         prepare()
@@ -151,4 +154,5 @@ def with_legend(picture: np.ndarray, names: list[tuple[str, Any]], note: str) ->
     canvas.figure.legend(handles=patches, title=note, loc='center', ncols=columns, **look)
     canvas.draw()
     strip = np.asarray(canvas.buffer_rgba())[..., :3]
-    return np.vstack([np.pad(picture, ((0, 0), (0, strip.shape[1] - picture.shape[1]), (0, 0))), strip])
+    right = ((0, 0), (0, strip.shape[1] - picture.shape[1]), (0, 0))
+    return np.vstack([np.pad(picture, right, constant_values=255), strip])

@@ -47,7 +47,8 @@ def panels_of(curve: list[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int
         for key, value in row.items():
             of_training = LOSS if 'loss' in key else RATE if key == 'lr' else None
             title = of_training if 'loss' in row else METRIC
-            if title and key not in ('step', 'iter', 'epoch') and isinstance(value, int | float):
+            empty = title == METRIC and value == -1  # COCO's, where no box has this size
+            if title and key not in ('step', 'iter', 'epoch') and isinstance(value, int | float) and not empty:
                 panels[title].setdefault(key, []).append((row['step'], value))
     return {title: scalars for title, scalars in panels.items() if scalars}
 

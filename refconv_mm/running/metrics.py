@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 # The libraries' names, as patterns, and the shown ones. '@' is a threshold of overlap (IoU); without %, 1 is the most.
@@ -55,4 +56,7 @@ def describe_best(validations: Mapping[str, Sequence[tuple[int, float]]]) -> str
 
 def _with_unit(name: str, value: Any) -> str:
     name, unit, _ = name.partition(', %')
-    return f'{name} {f"{value:.4g}" if isinstance(value, float) else value}{" %" if unit else ""}'
+    if value == -1:  # COCO's, where no box has this size
+        return f'{name}: nothing to score'
+    rounds = isinstance(value, Real) and not isinstance(value, int)  # numpy's numbers, too
+    return f'{name} {f"{value:.4g}" if rounds else value}{" %" if unit else ""}'

@@ -30,6 +30,11 @@ WARM_UP = 10  # steps, which are slower than the others
 LONGEST_WAIT = 1800  # seconds between two lines
 
 
+def worth_showing(record: logging.LogRecord) -> bool:
+    """Whether a warning is about something that users can change."""
+    return not any(part in record.getMessage() for part in INSIDE)
+
+
 class TerminalHandler(logging.Handler):
     """Prints warnings and the lines of this package on rich's console."""
 
@@ -41,7 +46,7 @@ class TerminalHandler(logging.Handler):
         if self.console.file.closed:  # mmengine's logger outlives the run, and its output can be closed
             return
         text, is_warning = record.getMessage(), record.levelno >= logging.WARNING
-        if is_warning and not any(part in text for part in INSIDE):
+        if is_warning and worth_showing(record):
             self.console.print(f'{record.levelname.lower()}: {text}', style='yellow', markup=False, highlight=False)
         elif not is_warning and text.startswith(SHOWN):
             self.console.print(text, markup=False, highlight=False)

@@ -9,12 +9,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import MMLogger
 
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.commands import main
 from refconv_mm.commands.predict import find_images
 from refconv_mm.deploy.predict import LEAST, Predictor
 from refconv_mm.running.runner import runner_for_checkpoint
+from refconv_mm.running.terminal import worth_showing
 
 from .small_models import checkpoint_of, small_classifier, small_detector, small_segmenter
 
@@ -146,6 +148,21 @@ def test_a_panoptic_model_gives_segments(images, tmp_path):
     assert drawn(tmp_path / 'out', found)
 
 
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_path):
+    """mmseg draws such colours at random: two classes got two shades of green."""
+    cfg, path = saved(small_segmenter(city, tmp_path), tmp_path)
+    data = cfg.test_dataloader.dataset
+    data.type, data.metainfo = 'BaseSegDataset', dict(classes=list('abcde')[:count])
+    torch.save(dict(read_checkpoint(path), meta={}), path)
+    palette = np.array(Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'])
+    distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + 999 * np.eye(count)
+    assert palette.shape == (count, 3)
+    assert distances.min() > 200
+    data.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
+    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)
+
+
 def test_boxes_are_named_and_drawn_where_the_names_or_the_palette_are_missing(det, tmp_path):
     cfg, path = det
     image = next(iter(loop_predicts(cfg, path)))
@@ -183,6 +200,7 @@ def test_a_damaged_image_is_left_out_and_named(det, tmp_path, capsys):
     assert [found['image'] for found in said['images']] == [good]
     assert said['faults'][0].startswith(f'{bad}: ')
     assert f'left out: {bad}' in capsys.readouterr().out
+    assert worth_showing in MMLogger.get_current_instance().filters  # mmengine warns its developers here
 
 
 def test_wrong_arguments_are_refused_before_anything_is_written(det, voc, city, tmp_path, capsys):
@@ -203,20 +221,3 @@ def test_wrong_arguments_are_refused_before_anything_is_written(det, voc, city, 
         Predictor(small_segmenter(city, tmp_path), str(path), threshold=0.5)
     with pytest.raises(ValueError, match='default_scope of the config must be one of mmdet, mmseg, mmpretrain'):
         Predictor(Config(dict(default_scope='mmpose')), 'x.pth')
-
-
-@pytest.mark.parametrize('count', [1, 2, 5])
-def test_classes_without_colours_of_their_own_are_told_apart(count, city, tmp_path):
-    """mmseg draws such colours at random: two classes got two shades of green."""
-    cfg, path = saved(small_segmenter(city, tmp_path), tmp_path)
-    cfg.test_dataloader.dataset.type, cfg.test_dataloader.dataset.metainfo = (
-        'BaseSegDataset',
-        dict(classes=list('abcde')[:count]),
-    )
-    torch.save(dict(read_checkpoint(path), meta={}), path)
-    palette = np.array(Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'])
-    distances = np.linalg.norm(palette[:, None] - palette[None], axis=-1) + 999 * np.eye(count)
-    assert palette.shape == (count, 3)
-    assert distances.min() > 200
-    cfg.test_dataloader.dataset.metainfo.palette = [(1, 2, 3 + i) for i in range(count)]
-    assert Predictor(cfg, str(path))._inferencer.model.dataset_meta['palette'][0] == (1, 2, 3)

@@ -5,6 +5,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 from mmengine.logging import MessageHub
@@ -29,7 +30,8 @@ def test_metrics_have_names_with_unit_threshold_and_class():
     assert list(shown_names(names).values()) == [
         'bbox mAP@.50:.95', 'segm mAP@.75', 'bbox mAP@.50:.95, size s', 'AP@.50:.95 of cat', 'aAcc, %', 'top1, %', 'x',
     ]  # fmt: skip
-    assert shown_values({'mIoU': 62.3456, 'coco/bbox_mAP': 0.25}) == ['mIoU 62.35 %', 'bbox mAP@.50:.95 0.25']
+    values = shown_values({'mIoU': np.float32(62.3456), 'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_l': -1.0})
+    assert values == ['mIoU 62.35 %', 'bbox mAP@.50:.95 0.25', 'bbox mAP@.50:.95, size l: nothing to score']
 
 
 @pytest.mark.parametrize(('values', 'end'), [
@@ -115,9 +117,9 @@ def test_curves_are_of_the_last_training_with_the_parts_that_it_resumed(tmp_path
 
     part('1_other', step(1, 9.0), step(9, 9.0), dict(mIoU=0.9, at_step=9, step=0))
     part('2_run', step(2, 3.0), dict(mIoU=0.1, at_step=2, step=0), step(3, 3.0))
-    part('3_resumed', step(3, 1.0), step(4, 1.0), dict(mIoU=0.2, at_step=4, step=0), resume=True)
+    part('3_resumed', step(3, 1.0), step(4, 1.0), dict(mIoU=0.2, bbox_mAP_l=-1.0, at_step=4, step=0), resume=True)
     part('4_test', dict(mIoU=0.7, step=0))
     curve = read_curve(tmp_path)
     assert [(row['step'], row['loss']) for row in curve if 'loss' in row] == [(2, 3.0), (3, 1.0), (4, 1.0)]
-    assert [(row['step'], row['mIoU']) for row in curve if 'mIoU' in row] == [(2, 0.1), (4, 0.2)]
+    assert panels_of(curve)['metric'] == {'mIoU': [(2, 0.1), (4, 0.2)]}
     assert write_curves(tmp_path) == tmp_path / 'curves.png'

@@ -18,7 +18,7 @@ def find(root: Path) -> dict[Path, dict[str, list[Path]]]:
     for path in sorted(path for path in root.glob('*/') if split_of(path.name)):
         folders = sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith('.'))
         classes = {folder.name: images for folder in folders if (images := images_in(folder, True))}
-        if classes and sum(map(names_masks, classes)) in (0, len(classes)):  # a folder of label maps is no class
+        if classes and 2 * sum(map(names_masks, classes)) != len(classes):  # not a folder of images, one of label maps
             found[path] = classes
     return found if any(split_of(path.name) == 'train' and len(found[path]) > 1 for path in found) else {}
 

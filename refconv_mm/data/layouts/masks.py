@@ -93,7 +93,7 @@ def _classes(root: Path, masks: list[Path], values: Sequence[int] | None) -> tup
     found, known, lines = sorted(numbers)[:8], numbers - {IGNORE}, lines_of(root / 'classes.txt')
     if values and (absent := set(values) - numbers):
         raise DataError(f'--mask-values: no label map of {root} has {sorted(absent)}; they have {found}')
-    if not values and (len(known) < 2 or (not lines and max(known) >= 4 * len(known))):
+    if not values and (len(known) < 2 or max(known) >= 4 * (len(lines) or len(known))):
         raise DataError(
             f'the label maps of {root} hold only {found}, which are no class numbers, and {IGNORE} means "no label". '
             f'--mask-values {" ".join(map(str, found))} maps them to the classes 0, 1 and so on'
