@@ -12,7 +12,6 @@ from mmcv.cnn import get_model_complexity_info
 from mmengine.dist import utils as dist_utils
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint
-from packaging.version import Version
 from torch.hub import load_state_dict_from_url
 
 from refconv_mm import refocus
@@ -135,16 +134,3 @@ def test_gloo_starts_without_a_gpu(monkeypatch, tmp_path):
     dist_utils._init_dist_pytorch(**options)
     assert torch.distributed.is_initialized()
     torch.distributed.destroy_process_group()
-
-
-def test_the_fork_of_mmsegmentation_is_found(monkeypatch):
-    """On the stack of the forks this is what lets every test open an `mmseg::` config."""
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    forked = compat.distribution_version('onedl-mmsegmentation') is not None
-    compat.fork_of_mmsegmentation()
-    assert MODULE2PACKAGE['mmseg'] == ('onedl-mmsegmentation' if forked else 'mmsegmentation')
-    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
-    monkeypatch.setattr(compat, 'distribution_version', lambda name: Version('1.4.2'))
-    compat.fork_of_mmsegmentation()
-    assert MODULE2PACKAGE['mmseg'] == 'onedl-mmsegmentation'
