@@ -62,12 +62,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(**val_set, data_root=data_root, metainfo=metainfo, test_mode=True, pipeline=test_pipeline),
 )
-test_dataloader = dict(
-    _delete_=True,
-    batch_size=1,
-    num_workers=workers,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+test_dataloader = val_dataloader | dict(
     dataset=dict(**test_set, data_root=data_root, metainfo=metainfo, test_mode=True, pipeline=test_pipeline),
 )
 val_evaluator = dict(_delete_=True, type='IoUMetric', iou_metrics=['mIoU'])
