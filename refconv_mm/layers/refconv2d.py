@@ -53,13 +53,14 @@ class RefConv2d(nn.Conv2d):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The kernel `Wt`, `(O, I/g, KH, KW)`, differentiable with respect to the trained parameter."""
-        if 'weight' not in self._buffers:  # while nn.Conv2d constructs itself
+        basis = self._buffers.get('weight')
+        if basis is None:  # while nn.Conv2d constructs itself
             return self.__getattr__('weight')
-        if self._is_unfilled():
-            return self.basis
+        if self.source is None and self._is_unfilled():
+            return basis
         try:
-            values = self.basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
-            if not RF.autocasts(device := self.basis.device.type):
+            values = basis, getattr(self, self.trained_name), self._buffers['root'], self.options.identity
+            if not RF.autocasts(device := basis.device.type):
                 return RF.refocused_kernel(*values)
             with torch.autocast(device, enabled=False):  # the convolution rounds the kernel, once
                 return RF.refocused_kernel(*values)
@@ -81,7 +82,7 @@ class RefConv2d(nn.Conv2d):
         if isinstance(input, torch.fx.Proxy):
             # A traced kernel would be a constant. Like torch.nn's, this layer stays one node (efficient_conv_bn_eval).
             return input.tracer.create_proxy('call_module', input.tracer.path_of_module(self), (input,), {})
-        if self.training and torch.is_grad_enabled() and self._is_unfilled():
+        if self.source is None and self.training and torch.is_grad_enabled() and self._is_unfilled():
             self.restart()
         return super().forward(input)
 

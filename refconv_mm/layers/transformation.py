@@ -40,12 +40,13 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
         trained: `V`, of the basis' shape, or the map, `(n, g, m, m)`.
         root: `A`, `(G, P, P)`, or `s`, `()`.
     """
-    if root.ndim == 0:
+    shape = root.shape
+    if not shape:
         update = apply_map(basis, trained).contiguous()  # some convolutions fail on the strides of mixed layouts
         return torch.addcmul(basis.contiguous(), update, root) if identity else update * root
-    if trained.shape[1] == trained.stride(1) == 1:  # a depthwise layer in channels_last
+    if trained.stride(1) == 1 == trained.shape[1]:  # a depthwise layer in channels_last
         trained = trained.permute(0, 2, 3, 1)  # then its gradient has its strides, which DDP's buckets want
-    rows = trained.reshape(len(root), -1, root.shape[-1])
+    rows = trained.reshape(shape[0], -1, shape[2])
     kernel = torch.baddbmm(basis.reshape_as(rows), rows, root) if identity else rows @ root
     return kernel.view_as(basis)
 
