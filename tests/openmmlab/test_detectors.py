@@ -122,6 +122,7 @@ def test_a_detector_trains_is_fused_and_finds_the_boxes_of_the_other_stack(name,
     if folder := os.environ.get('REFCONV_BOXES'):
         path, found = Path(folder) / f'{Path(name).name}.pth', dict(losses=losses, boxes=boxes)
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(found, path)
         # Rounding of 1e-6 in an op moves a box by less than a thousandth of a pixel in two steps.
         torch.testing.assert_close(found, torch.load(path), rtol=1e-4, atol=1e-3)
