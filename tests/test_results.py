@@ -82,5 +82,5 @@ def test_plain_arms_of_the_detector_came_out_the_same_beside_the_root_form():
 
     before, after = scores('cells-whole-runs.csv'), scores('cells-whole-root-runs.csv')
     both = before.keys() & after.keys()
-    assert {('baseline', '0'), ('control', '0')} <= both
+    assert {('baseline', '0'), ('control', '0'), ('speed', '2')} <= both
     assert {run: before[run] for run in both} == {run: after[run] for run in both}
