@@ -4,12 +4,15 @@ import copy
 from typing import Any
 
 import torch
-import torch.fx
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from . import transformation as RF
 from .checkpoint_keys import adopt_stored
 from .options import RefConvOptions, split_options
+
+is_compiling = getattr(torch.compiler, 'is_compiling', torch._utils.is_compiling)  # torch 2.3 and newer
+# The compiler of torch 2.1 and `torch.export` of 2.6 take the basis for `.weight`, without a word; 2.14 does not.
+SHADOWED = torch.__version__ < (2, 14)  # type: ignore[operator]
 
 
 class RefConv2d(nn.Conv2d):
@@ -21,9 +24,9 @@ class RefConv2d(nn.Conv2d):
     `refocus`, of the kernel's shape; `A` the buffer `root`, `(G, P, P)`. Where the released layer's map is no larger
     than the kernel, the map trains: `Wt = Wb + s F(Wb)`, `refocus_map` and a scalar `root` (:mod:`.transformation`).
 
-    `.weight` reads as the kernel `Wt`. It is computed, so a write into it is lost. Until the layer is loaded, trained
-    or made from a convolution, it *is* the basis, and code that initializes it works as with `nn.Conv2d`. Assigning to
-    `.weight` makes an ordinary convolution. A checkpoint without `refocus` fills the basis and initializes `refocus`.
+    `.weight` reads as the kernel `Wt`. It is computed, so a write into it is lost; assigning makes an ordinary
+    convolution. Until the layer is loaded, trained or made from a convolution, it *is* the basis, and code that
+    initializes it works as with `nn.Conv2d`. A plain checkpoint fills the basis and initializes `refocus`.
 
     Args:
         *args, **kwargs: those of `nn.Conv2d`, and by name those of :class:`RefConvOptions`, its attribute `options`.
@@ -79,16 +82,18 @@ class RefConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolves `(N, C, H, W)` to `(N, O, H', W')`, as `nn.Conv2d`."""
-        if isinstance(input, torch.fx.Proxy):
+        if isinstance(input, fx.Proxy):
             # A traced kernel would be a constant. Like torch.nn's, this layer stays one node (efficient_conv_bn_eval).
             return input.tracer.create_proxy('call_module', input.tracer.path_of_module(self), (input,), {})
         if self.source is None and self.training and torch.is_grad_enabled() and self._is_unfilled():
             self.restart()
+        if SHADOWED and is_compiling() and self.source is not None and self.weight is self.basis:
+            raise RuntimeError('this compiler takes the basis for the kernel: export with strict=False, or fuse first')
         return super().forward(input)
 
     def _is_unfilled(self) -> bool:
         """Whether nothing has filled the layer yet; values may come from outside (by DDP, into an averaged model)."""
-        if self.source is None and not torch.compiler.is_compiling():
+        if self.source is None and not is_compiling():
             self.source = 'copied' if RF.has_values(root := self._buffers['root']) and root.any() else None
         return self.source is None
 
@@ -145,9 +150,8 @@ class RefConv2d(nn.Conv2d):
 def refocus_layer(conv: Any, cls: type, options: RefConvOptions, values: tuple[Tensor, Tensor] | None = None) -> Any:
     """Turns a convolution into a layer of the class `cls`, in place, and returns it; inverse of :func:`fuse_layer`.
 
-    The class of the object changes, as in :mod:`torch.nn.utils.parametrize`, so hooks, shared layers and references
-    that somebody holds stay valid. The trained parameter takes the kernel's place, the first. `values` are those of
-    :func:`.transformation.initial_values`, or None for a convolution that nothing has filled yet.
+    The object's class changes, as in :mod:`torch.nn.utils.parametrize`, so hooks and references stay valid. The trained
+    parameter takes the kernel's place, the first. `values`: :func:`.transformation.initial_values`, or None: unfilled.
     """
     kernel = conv._parameters.pop('weight')
     trained, root = values or map(kernel.new_zeros, RF.shapes(kernel, conv.groups, options.map_k))
@@ -173,7 +177,3 @@ def fuse_layer(layer: Any, kernel: Tensor | None = None) -> Any:
 
 
 REFCONV_FOR: dict[type, type[RefConv2d]] = {nn.Conv2d: RefConv2d}  # by the class of a convolution
-
-if not hasattr(torch.compiler, 'set_stance'):  # before torch 2.6
-    # The compiler of torch 2.1 takes the basis for `.weight`, without a word; it does not see a disabled function.
-    RefConv2d.forward = torch.compiler.disable(RefConv2d.forward)  # type: ignore[method-assign]

@@ -5,9 +5,7 @@ transformation is a convolution over that image, kernel `m x m`, stride 1, zero 
 of `g` slices. For one group let `U` be the im2col of its basis, `(g*m*m, P)`, and `F` the map as a matrix. The basis is
 frozen, so `U` is constant, and so is the symmetric root `A` of its Gram matrix, `A'A = U'U` (`'` is the transpose):
 
-    Wt = Wb + F U  (the map trains)        Wt = Wb + V A  (the root form: V trains)
-
-Both are one training under whatever does not depend on the coordinates, such as SGD with momentum (docs/theory.md).
+    Wt = Wb + F U  (the map trains)        Wt = Wb + V A  (the root form: V trains; docs/theory.md)
 """
 
 import math
@@ -55,7 +53,7 @@ def apply_map(basis: Tensor, kernel_map: Tensor) -> Tensor:
     """Computes `F(Wb)`, the convolution of a map `(n, g, m, m)` over the kernel; of the kernel's shape."""
     slices, width, map_k, _ = kernel_map.shape
     image = basis.reshape(1, slices, *basis.shape[2:])
-    return F.conv2d(image, kernel_map, padding=map_k // 2, groups=slices // width).view(basis.shape)
+    return F.conv2d(image, kernel_map, padding=(map_k // 2,) * 2, groups=slices // width).reshape(basis.shape)
 
 
 def gram_matrices(basis: Tensor, groups: int, map_k: int) -> Tensor:
