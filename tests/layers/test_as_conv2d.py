@@ -210,7 +210,8 @@ def test_it_is_exported_and_compiled_as_one_graph(compiler, case):
     layer, plain, x = made(case)
     torch._dynamo.reset()
     if compiler == 'export':
-        torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), plain(x), rtol=0, atol=1e-12)
+        exported = torch.export.export(layer, (x,), strict=False)
+        torch.testing.assert_close(exported.module()(x), plain(x), rtol=0, atol=1e-12)
         return
     got = torch.compile(layer, fullgraph=True, backend='aot_eager')(x)
     torch.testing.assert_close(got, plain(x), rtol=0, atol=1e-12)

@@ -126,7 +126,7 @@ def test_layers_stay_the_same_objects_with_all_that_hangs_on_them():
         conv._register_load_state_dict_pre_hook(
             lambda module, *_: calls.append(type(module).__name__), with_module=True
         ),
-        conv.register_state_dict_post_hook(lambda *_: calls.append('state')),
+        conv._register_state_dict_hook(lambda *_: calls.append('state')),
     ]
     order = [name for name, _ in model.named_parameters()]
     refocus(model, kinds=ALL)
