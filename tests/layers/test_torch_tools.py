@@ -91,7 +91,7 @@ def test_no_compiler_takes_the_basis_for_the_kernel():
 
 def test_exporting_under_an_old_torch_names_the_version(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.1.2')
-    with pytest.raises(MissingPackageError, match=r'torch 2\.6 or newer, this is 2\.1\.2: fuse the checkpoint here'):
+    with pytest.raises(MissingPackageError, match=r'torch 2\.7 or newer, this is 2\.1\.2: fuse the checkpoint here'):
         export_checkpoint(Config(), {})
 
 
