@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from refconv_mm.checkpoints.verify import compare_models, example_input, random_input, tensors_of
 from refconv_mm.layers.options import KINDS
+from refconv_mm.openmmlab import prepare
 from refconv_mm.openmmlab.models import build_model, load_whole
 from refconv_mm.surgery import fuse, named_refconvs, refocus
 from refconv_mm.surgery.selection import named_convs
@@ -108,6 +109,7 @@ def build(library: str, name: str) -> tuple[nn.Module, Config | None, list[Tenso
 
 def check_model(library: str, name: str) -> dict[str, str]:
     """Refocuses a model, trains a step, fuses it, and compares; `result` is `'right'` or the reason."""
+    prepare()
     try:
         plain, cfg, inputs = build(library, name)
     except Exception as error:
