@@ -92,8 +92,8 @@ class RefConv2d(nn.Conv2d):
         return super().forward(input)
 
     def _is_unfilled(self) -> bool:
-        """Whether nothing has filled the layer yet; values may come from outside (by DDP, into an averaged model)."""
-        if self.source is None and not is_compiling():
+        """Whether nothing has filled a layer without a source; values may come by DDP or into an averaged model."""
+        if not is_compiling():
             self.source = 'copied' if RF.has_values(root := self._buffers['root']) and root.any() else None
         return self.source is None
 

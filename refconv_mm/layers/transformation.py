@@ -51,7 +51,7 @@ def refocused_kernel(basis: Tensor, trained: Tensor, root: Tensor, identity: boo
 
 def apply_map(basis: Tensor, kernel_map: Tensor) -> Tensor:
     """Computes `F(Wb)`, the convolution of a map `(n, g, m, m)` over the kernel; of the kernel's shape."""
-    slices, width, map_k, _ = kernel_map.shape
+    slices, width, map_k, _ = kernel_map.shape  # traced by jit.trace: torch 2.6 wants two of them as padding
     image = basis.reshape(1, slices, *basis.shape[2:])
     return F.conv2d(image, kernel_map, padding=(map_k // 2,) * 2, groups=slices // width).reshape(basis.shape)
 
