@@ -10,10 +10,10 @@ from torch import Tensor
 
 from refconv_mm.checkpoints.fusing import read_checkpoint
 from tests.conftest import detector, random_checkpoint, segmenter
-from tests.faults.processes import Forked, import_libraries, refconv
+from tests.faults.processes import Forked, prepare_to_train, refconv
 
 STEPS = 5
-import_libraries()
+prepare_to_train()
 
 
 @dataclass

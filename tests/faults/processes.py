@@ -18,11 +18,13 @@ from mmengine.config import config
 from refconv_mm import commands
 
 
-def import_libraries() -> None:
-    """Imports all that a training needs, once, and not in each forked process."""
+def prepare_to_train() -> None:
+    """Imports all that a training needs and starts autograd: once, and not in each forked process."""
     for library in ('mmdet', 'mmseg', 'mmpretrain'):
         for part in ('models', 'datasets', 'engine', 'evaluation', 'visualization'):
             import_module(f'{library}.{part}')
+    # A process whose first backward follows an export cannot fork one that trains: torch then starts threads for it.
+    torch.ones(1, requires_grad=True).backward()
 
 
 class Forked:

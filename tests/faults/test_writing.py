@@ -65,10 +65,8 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(name, times, seg_run
 
 def checkpoint(path: Path, content: str = 'whole') -> Path:
     torch.save(dict(state_dict={'a': torch.rand(99)}, meta=dict(iter=1, epoch=0)), path)
-    if content == 'half':
-        path.write_bytes(path.read_bytes()[:-300])
-    if content == 'empty':
-        path.write_bytes(b'')
+    end = dict(whole=None, half=-300, empty=0)[content]
+    path.write_bytes(path.read_bytes()[:end])
     return path
 
 
