@@ -1,5 +1,5 @@
 # The two commands of a fresh machine are `make demo` and `make test`; each sets up what is missing and compiles nothing.
-# PYTHON= names another interpreter (3.11 or newer, which the pinned packages want). Every step leaves a stamp in .venv, so an
+# PYTHON= names another interpreter (3.11 to 3.13, which the pinned packages want). Every step leaves a stamp in .venv, so an
 # interrupted set-up goes on where it stopped, and a changed requirement runs only its step and what follows.
 
 PYTHON ?= python3
@@ -48,7 +48,7 @@ help:
 $(STAMPS)/venv:
 	@echo '==> [1/$(N)] $(VENV) with $(PYTHON) (seconds)'
 	@command -v $(PYTHON) >/dev/null || { echo 'no $(PYTHON); name an interpreter with PYTHON='; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "the pinned packages need Python 3.11 or newer, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "the pinned packages need Python 3.11 to 3.13, this is " + sys.version)'
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 

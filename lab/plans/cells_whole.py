@@ -2,7 +2,7 @@
 #
 # Whole schedules: the detector of cells.py trained to its end from ImageNet weights, then every arm for the same
 # schedule again from the same learning rate, with warm-up. One baseline a seed; its validation curve shows whether it
-# has ended. docs/replication.md says how many seeds of each arm are done. One thread: 10 to 15 minutes a run.
+# has ended. docs/replication.md says how many seeds of each arm are done. One thread: 11 to 25 minutes a run.
 _base_ = './cells.py'
 
 schedule = dict(steps=900, warmup=90, schedule='cosine', val_every=150)

@@ -1,9 +1,9 @@
 # python -m lab compare lab/plans/cifar10_adamw.py --jobs 2
 #
 # AdamW, with which most of mmdet and mmseg trains now: the net of cifar10_whole.py, trained to the end of a schedule of six
-# epochs, then every arm for the same schedule again from the same learning rate. One baseline a seed, by AdamW as well. Nothing
+# epochs, then every arm for the same schedule again from the same learning rate. One baseline per seed, by AdamW as well. Nothing
 # but the optimizer and the length differs from cifar10_whole.py. The config clips no gradients. Under AdamW, training V is
-# another method than training the map. One thread: 3 minutes a run.
+# another method than training the map. One thread: 4 to 11 minutes a run.
 config = '../configs/cifar10/small-mobilenet_cifar10.py'
 schedule = dict(steps=6 * 312, warmup=312, schedule='cosine')
 tasks = {
