@@ -19,9 +19,9 @@ from ..files.writing import check_free, write_text
 from ..openmmlab import compat
 from ..openmmlab.config import is_refocused_config, plain_config, without_run
 from ..openmmlab.models import build_model, load_whole
-from ..surgery import Report, fuse
+from ..surgery import Report, fuse, named_refconvs
 from ..version import __version__
-from .states import is_refocused_state
+from .states import is_random, is_refocused_state
 from .verify import Comparison, compare_models, example_input
 
 
@@ -126,6 +126,11 @@ def fuse_checkpoint(
     _check_fusable(cfg, state, meta, name)
     refocused = build_model(cfg)
     load_whole(refocused, state, name)
+    if untrained := [name for name, layer in named_refconvs(refocused) if is_random(layer)]:
+        raise FuseError(
+            f'{source or "the checkpoint"} has no update of {len(untrained)} layers that the config initializes at '
+            f'random ({untrained[0]}, ...): pass the config that it was trained with'
+        )
     fused = copy.deepcopy(refocused)
     report = fuse(fused)
     plain_cfg = without_run(plain_config(cfg))

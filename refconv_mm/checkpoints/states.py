@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from ..files.errors import CheckpointError
+from ..layers import RefConv2d
 from ..layers.checkpoint_keys import KEYS
 from ..surgery import named_refconvs
 
@@ -20,6 +21,11 @@ def refocused_layers(state_dict: Iterable[str]) -> set[str]:
 def is_refocused_state(state_dict: Iterable[str]) -> bool:
     """Whether a state dict holds trained parameters of RefConv layers."""
     return bool(refocused_layers(state_dict))
+
+
+def is_random(layer: RefConv2d) -> bool:
+    """Whether a layer has a random initialization that was neither trained nor loaded."""
+    return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
 
 
 def check_updates_are_taken(model: nn.Module, state_dict: Iterable[str], source: str) -> None:

@@ -91,7 +91,7 @@ def compare_models(refocused: nn.Module, plain: nn.Module, inputs: Tensor) -> Co
     handles = [layer.register_forward_pre_hook(note) for _, layer in layers]
     try:
         expected, how = _outputs(refocused, inputs)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:  # of a net that takes one size
         raise FuseError(
             f'the refocused model does not run on an input of shape {tuple(inputs.shape)}, so nothing can be compared: '
             f'{error}; name the size that it takes (--shape HEIGHT WIDTH)'

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from ..console import log_console
+from ..files.writing import check_free
 from . import arguments
 
 
@@ -26,10 +27,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Fuses, verifies and writes."""
     path = Path(args.checkpoint)
+    out_dir = Path(args.out_dir or path.with_name(f'{path.stem}_fused'))
+    check_free(out_dir, ['fused.pth', 'fused.py'], args.force)
     cfg = arguments.open_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(path, args.trust)
     fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, source=str(path), shape=args.shape)
-    written = write_fused(fused, args.out_dir or path.with_name(f'{path.stem}_fused'), args.force)
+    written = write_fused(fused, out_dir, args.force)
     console = log_console()
     console.print(fused.report.table())
     print(f'{fused.checkpoint["meta"]["refconv"]["weights"]} weights; {fused.comparison}')

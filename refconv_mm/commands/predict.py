@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Predicts and writes; returns 1 if an image could not be read."""
     out_dir, cfg = Path(args.out_dir), arguments.open_config(args.config, args.cfg_options)
-    check_free(out_dir, ['predictions.json'], args.force)
+    check_free(out_dir, ['predictions.json', 'pictures', 'masks'], args.force)
     images = find_images(args.images, out_dir)
     predictor = Predictor(cfg, args.checkpoint, args.ema, args.trust, args.threshold)
     results, faults = [], []
@@ -44,7 +44,8 @@ def run(args: Namespace) -> int:
             faults.append(f'{image}: {reason}')
             continue
         picture, result, mask = predictor(str(image))
-        result = dict(image=str(image), picture=f'pictures/{place}', **result)
+        end = '.png' * (place.suffix.lower() == '.pgm')  # which has no colours
+        result = dict(image=str(image), picture=f'pictures/{place}{end}', **result)
         write_image(out_dir / result['picture'], picture[..., ::-1])
         if mask is not None:
             result['mask'] = f'masks/{place}.png'
@@ -69,13 +70,14 @@ def find_images(paths: Sequence[str], out_dir: Path) -> dict[Path, Path]:
     """The images of files and folders (all below), each with its place below the folder that all have in common.
 
     Raises:
-        FileNotFoundError: a path names no image outside `out_dir`, where pictures of an earlier call can lie.
+        FileNotFoundError: a path names no image; what an earlier call wrote into `out_dir` does not count.
     """
     found: dict[Path, None] = {}
     for given in map(Path, paths):
         files = images_in(given, deep=True) if given.is_dir() else [given] * given.is_file()
-        images = [f.resolve() for f in files if f.suffix.lower() in IMAGES]
-        images = [image for image in images if not image.is_relative_to(out_dir.resolve())]
+        images = [Path(os.path.abspath(file)) for file in files if file.suffix.lower() in IMAGES]
+        own = [Path(os.path.abspath(out_dir / name)) for name in ('pictures', 'masks')]
+        images = [image for image in images if not any(map(image.is_relative_to, own))]
         if not images:
             raise FileNotFoundError(f'no image at {given} (images end with {", ".join(IMAGES)})')
         found.update(dict.fromkeys(images))

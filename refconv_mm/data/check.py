@@ -107,7 +107,8 @@ def _check_map(loaded: Loaded, path: str, numbers: np.ndarray, size: tuple[int, 
     if numbers.shape[::-1] != size:
         text = f'{numbers.shape}, its image {size[::-1]}; resize the map by nearest pixels, keep a number a pixel'
         loaded.find('label map of another size', path, text)
-    found, ignored = np.bincount(numbers.ravel(), minlength=256), getattr(loaded.dataset, 'ignore_index', 255)
+    found = np.bincount(numbers.ravel(), minlength=max(256, len(loaded.classes)))
+    ignored = getattr(loaded.dataset, 'ignore_index', 255)
     if wrong := [int(i) for i in found.nonzero()[0] if i != ignored and i >= len(loaded.classes)]:
         loaded.find('label out of range', path, f'{wrong[:8]} of {len(loaded.classes)} classes')
     loaded.counts.update({name: int(found[i]) for i, name in enumerate(loaded.classes) if i != ignored})

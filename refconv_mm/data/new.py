@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,12 @@ def write_configs(
         write_text(out / name, content) if isinstance(content, str) else content(out / name)
     cfg = Config.fromstring(filled(found.task, values), '.py')
     sets = load_sets(cfg)
-    values |= values_of_images(found, sets[0], cfg, size)
+    try:
+        values |= values_of_images(found, sets[0], cfg, size)
+    except DataError:
+        for name in found.files:  # else they would be in the way after the data are mended
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
+        raise
     for name, template, own in zip(FILES, (found.task, 'control', 'refocused'), (values, {}, {}), strict=True):
         text = filled(template, dict(own, work_dir=f'{out}/runs/{name.removesuffix(".py")}'))
         write_text(out / name, f'# refconv train {shlex.quote(str(out / name))}\n#\n{text}')

@@ -34,7 +34,7 @@ def check_packages() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            text = f"ONNX needs {name}, which does not import ({error}): pip install onnx onnxscript onnxruntime"
+            text = f'ONNX needs {name}, which does not import ({error}): pip install onnx onnxscript onnxruntime'
             raise MissingPackageError(text) from error
 
 

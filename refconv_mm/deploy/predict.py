@@ -19,6 +19,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 
 from ..checkpoints.fusing import as_plain, read_checkpoint
+from ..data.loading import leaves
 from ..files.errors import MissingPackageError
 from ..openmmlab import prepare
 from ..openmmlab.config import drop_pretrained
@@ -68,8 +69,11 @@ class Predictor:
         except ImportError as error:
             raise MissingPackageError(f'{self.scope} does not import ({error}); the config needs it') from error
         drop_pretrained(cfg.model)
+        if not cfg.get('test_dataloader'):
+            raise ValueError('the config has no test_dataloader, whose pipeline prepares the images')
         cfg.test_dataloader.pop('collate_fn', None)
-        data = cfg.test_dataloader.dataset
+        data: Any = next(leaves(cfg.test_dataloader.dataset))
+        cfg.test_dataloader.dataset = data
         data.pipeline = [step for step in data.pipeline if 'Annotation' not in str(step['type'])]
         with DefaultScope.overwrite_default_scope(self.scope), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of weights and class names, which follow

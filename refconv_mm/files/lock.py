@@ -14,6 +14,8 @@ try:
 except ImportError:  # Windows: there, two runs in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
+LOCK = '.lock'
+
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
@@ -25,7 +27,7 @@ def only_one(folder: Path) -> Iterator[None]:
         BusyError: another process has locked the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / '.lock', 'w') as file:
+    with open(folder / LOCK, 'w') as file:
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

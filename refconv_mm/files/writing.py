@@ -37,7 +37,8 @@ def write_whole(path: Path, write: Any) -> None:
     Raises:
         WriteError: the disk is full, the directory is missing or read-only, or the like.
     """
-    temporary = path.parent / f'{PART}{path.stem[:99]}-{secrets.token_hex(4)}{path.suffix}'
+    stem = path.stem.encode(errors='ignore')[:99].decode(errors='ignore')  # systems limit the bytes of a name
+    temporary = path.parent / f'{PART}{stem}-{secrets.token_hex(4)}{path.suffix}'
     try:
         write(str(temporary))
         with open(temporary, 'r+b') as file:  # Windows flushes only what may be written

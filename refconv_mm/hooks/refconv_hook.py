@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
 
 from ..checkpoints.fusing import fuse_checkpoint, write_fused
-from ..checkpoints.states import check_updates_are_taken
+from ..checkpoints.states import check_updates_are_taken, is_random
 from ..layers import RefConv2d, RefConvOptions
 from ..openmmlab import prepare
 from ..openmmlab.layers import check_padding
@@ -132,11 +132,6 @@ def add_guards(runner: Runner) -> None:
     for kind in (StartHook, FiniteHook):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
-
-
-def is_random(layer: RefConv2d) -> bool:
-    """Whether a layer has a random initialization that was neither trained nor loaded."""
-    return layer.options.init == 'kaiming' and layer.source != 'refocused checkpoint'
 
 
 def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:

@@ -188,7 +188,9 @@ def check_class_count(model: nn.Module, dataset: Any) -> None:
         return  # of panoptic data, heads have a part of the classes
     for name, module in model.named_modules():
         count, last = getattr(module, 'num_classes', None), name.rpartition('.')[2]
-        if last.endswith('head') and last != 'rpn_head' and isinstance(count, int) and 0 < count != len(classes):
+        if last in ('rpn_head', 'semantic_head'):  # of objects against background; of stuff classes
+            continue
+        if last.endswith('head') and isinstance(count, int) and 0 < count != len(classes):
             some = ', '.join(map(str, classes[:8])) + (', ...' if len(classes) > 8 else '')
             raise ValueError(
                 f'model.{name}.num_classes is {count}, and the training data has {len(classes)} classes ({some}): set '

@@ -93,8 +93,9 @@ class RefConv2d(nn.Conv2d):
 
     def _is_unfilled(self) -> bool:
         """Whether nothing has filled a layer without a source; values may come by DDP or into an averaged model."""
-        if not is_compiling():
-            self.source = 'copied' if RF.has_values(root := self._buffers['root']) and root.any() else None
+        if is_compiling():  # values cannot be looked at
+            raise RuntimeError('the origin of the kernel is not known: load or call the RefConv layer before compiling')
+        self.source = 'copied' if RF.has_values(root := self._buffers['root']) and root.any() else None
         return self.source is None
 
     @torch.no_grad()
@@ -117,9 +118,10 @@ class RefConv2d(nn.Conv2d):
         return fuse_layer(copy.deepcopy(self))
 
     @classmethod
-    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions | None = None) -> 'RefConv2d':
-        """Returns a RefConv layer with a convolution's kernel as its basis."""
-        options = options or RefConvOptions()
+    def from_conv2d(cls, conv: nn.Conv2d, options: RefConvOptions = RefConvOptions()) -> 'RefConv2d':  # noqa: B008
+        """Returns a RefConv layer with a convolution's kernel as its basis; TypeError for a class of other layers."""
+        if type(conv) is not cls.plain_type:
+            raise TypeError(f'{cls.__name__} is for {cls.plain_type.__name__} layers, got {type(conv).__name__}')
         return refocus_layer(copy.deepcopy(conv), cls, options, RF.initial_values(conv.weight, conv.groups, options))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -129,8 +131,7 @@ class RefConv2d(nn.Conv2d):
             self._buffers['weight'] = value
         elif value is not self.basis:  # the basis itself comes from load_state_dict(assign=True)
             if not isinstance(value, Tensor) or value.shape != self.basis.shape:
-                got = getattr(value, 'shape', value)
-                raise ValueError(f'weight must be a tensor of shape {tuple(self.basis.shape)}, got {got}')
+                raise ValueError(f'weight must be of {self.basis.shape}, got {getattr(value, "shape", value)}')
             fuse_layer(self, value)
 
     def __delattr__(self, name: str) -> None:

@@ -66,8 +66,7 @@ def gram_matrices(basis: Tensor, groups: int, map_k: int) -> Tensor:
 def mean_diagonal(basis: Tensor, groups: int, map_k: int) -> Tensor:
     """Computes the diagonal of `U'U`, averaged over the groups, `(P,)` in float64: a box filter over the energy."""
     energy = basis.detach().cpu().double().square().sum(dim=(0, 1))[None, None]
-    sums = F.avg_pool2d(energy, map_k, 1, map_k // 2, divisor_override=1)
-    return sums.flatten() * groups / (basis.shape[0] * basis.shape[1])
+    return F.avg_pool2d(energy, map_k, 1, map_k // 2, divisor_override=1).flatten() * groups / basis.shape[:2].numel()
 
 
 def gain_scale(basis: Tensor, groups: int, map_k: int, gain: float | None) -> float:

@@ -22,9 +22,11 @@ from mmengine.fileio import LocalBackend
 from mmengine.runner import checkpoint
 
 from ..files.errors import DataError
-from ..files.unpickling import TRUST, checkpoint_globals, load, takes_allow_list
+from ..files.reading import read_file
+from ..files.unpickling import TRUST, checkpoint_globals, takes_allow_list
 from ..files.writing import write_whole
 from ..layers.refconv2d import REFCONV_FOR
+from .extension import use_torchvision
 from .versions import distribution_version
 
 
@@ -107,7 +109,7 @@ def mmengine_load_url() -> None:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=progress)
-        return load(path, map_location, os.environ.get(TRUST) == '1')
+        return read_file(path, os.environ.get(TRUST) == '1', map_location)
 
     checkpoint.load_url = load_url
 
@@ -181,8 +183,6 @@ def mmcv_without_ops() -> None:
     torch 2.1, and compiling it takes a compiler and minutes. torchvision's ops stand in (:mod:`.extension`), if this
     comes before mmdet's or mmseg's models are imported.
     """
-    from .extension import use_torchvision  # imports torchvision
-
     use_torchvision()
 
 

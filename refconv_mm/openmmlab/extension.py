@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from ..files.errors import GpuOpsError
-from .ops import OPS
 
 REMEDY = (
     'Compile mmcv with its ops, with a CUDA toolkit of the version of torch for a GPU (docs/versions.md), or use a '
@@ -83,6 +82,8 @@ class _StandIn(ModuleType):
             device = next((arg.device.type for arg in args if isinstance(arg, Tensor)), 'cpu')
             if self.original is not None and device == 'cpu' and not name.startswith('roi_pool'):
                 return getattr(self.original, name)(*args, **options)
+            from .ops import OPS  # imports torchvision, which the package can do without
+
             if name not in OPS:
                 raise GpuOpsError(f'mmcv has no op {name!r} compiled for {device}, and none stands in. {REMEDY}')
             return OPS[name](*args, **options)

@@ -14,7 +14,7 @@ KEYS = {
     'Resize': ('scale', 'wh'),
     'RandomResize': ('scale', 'wh'),
     'RandomCrop': ('crop_size', 'hw'),
-    'RandomResizedCrop': ('scale', 'side'),
+    'RandomResizedCrop': ('scale', 'hw'),
     'EfficientNetRandomCrop': ('scale', 'side'),
     'ResizeEdge': ('scale', 'side'),
     'CenterCrop': ('crop_size', 'side'),

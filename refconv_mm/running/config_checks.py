@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ..hooks.refconv_hook import NO_FLEXIBLE_RUNNER
 from ..openmmlab import prepare
+from ..surgery.conv_types import type_name
 
 # The parts of a config that one registry builds, by a pattern of their dotted path.
 LOADER = r'(train|val|test)_dataloader\.dataset(\.dataset|\.datasets\[\d+\])*'
@@ -36,6 +37,7 @@ PLACES = {
 # Parts whose keys others take out before they call the class; and the keys that mmengine takes out of the rest.
 NOT_OPTIONS = re.compile(r'optim_wrapper|.*\b(conv_cfg|norm_cfg|act_cfg|loss\w*)')
 TAKEN_OUT = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'by_epoch', 'num_batch_per_epoch'}
+DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')  # by mmpretrain, where they are missing
 # What is read at the top of a config: by mmengine's runner, as an argument or otherwise, and by commands.
 READ = {
     *inspect.signature(Runner).parameters, 'activation_checkpointing', 'compile', 'custom_imports',
@@ -165,7 +167,8 @@ def _check_data(path: str, node: dict) -> None:
     root, listed, classes = node.get('data_root'), node.get('ann_file'), (node.get('metainfo') or {}).get('classes')
     if isinstance(classes, str) and not os.path.isfile(classes):
         raise ValueError(f'{path}.metainfo.classes is the text {classes!r}; one class needs a comma: ({classes!r},)')
-    if not isinstance(root, str) or '://' in root or node.get('backend_args') or 'download' in node:
+    remote = node.get('backend_args') or 'download' in node or type_name(node) in DOWNLOADED
+    if not isinstance(root, str) or '://' in root or remote:
         return
     if root and not os.path.isdir(root):
         raise FileNotFoundError(f'{path}.data_root: there is no folder {root}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ def read_curve(work_dir: Path) -> list[dict[str, Any]]:
     """
     curve: list[dict[str, Any]] = []
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = []
+        for line in path.read_text(errors='replace').splitlines():
+            with suppress(json.JSONDecodeError):  # half a line, of a killed run
+                rows.append(json.loads(line))
         if not any('loss' in row or STEP in row for row in rows):  # of a test
             continue
         rows = [{**row, 'step': int(row.get(STEP, row.get('step', 0)))} for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import time
@@ -18,7 +19,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..checkpoints.fusing import as_plain, load_whole, read_checkpoint
-from ..files.lock import only_one
+from ..files.lock import LOCK, only_one
 from ..files.reading import make_mmengine_read_safely
 from ..hooks import SeededStepsHook
 from ..openmmlab import compat
@@ -82,7 +83,7 @@ def closing_lines(runner: Runner) -> list[str]:
 
 @contextmanager
 def reserved(folder: Path, steps: SeededStepsHook) -> Iterator[None]:
-    """Reserves the folder of a training; an error before the first of its `steps` removes all that it has made there.
+    """Reserves the folder of a training; an error before the first of its `steps` removes what mmengine made there.
 
     Raises:
         BusyError: another process has reserved the folder.
@@ -95,9 +96,12 @@ def reserved(folder: Path, steps: SeededStepsHook) -> Iterator[None]:
         except (ValueError, TypeError, OSError):
             if not steps.begun:
                 for path in set(folder.iterdir()) - (set() if missing else before):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    if path.is_dir() and re.fullmatch(r'\d{8}_\d{6}', path.name):  # the time of a start
+                        shutil.rmtree(path)
+                    elif path.suffix == '.py' or path.name == LOCK:
+                        path.unlink()
                 for each in missing:
-                    if not any(each.iterdir()):  # other runs can work beside this one
+                    if not any(each.iterdir()):  # others can work there, too
                         each.rmdir()
             raise
 
@@ -119,8 +123,10 @@ def runner_for_checkpoint(
     Raises:
         FileNotFoundError, CheckpointError, FuseError: the checkpoint does not exist, does not belong to the config's
             model, or cannot be fused.
-        ValueError: the config has no test-time augmentation.
+        ValueError: the config lacks a part of the test, or test-time augmentation.
     """
+    if missing := [name for name in ('test_dataloader', 'test_cfg', 'test_evaluator') if cfg.get(name) is None]:
+        raise ValueError(f'the config has no {", no ".join(missing)}; a test needs it')
     if tta and (missing := [name for name in ('tta_model', 'tta_pipeline') if name not in cfg]):
         raise ValueError(f'--tta: the config has no {" and no ".join(missing)}')
     cfg, state, tested = as_plain(cfg, read_checkpoint(path, trust), ema=ema, source=path)

@@ -15,6 +15,7 @@ from ..checkpoints.fusing import read_checkpoint
 from ..checkpoints.states import is_refocused_state
 from ..files.errors import CheckpointError, UntrustedError
 from ..openmmlab.config import drop_pretrained, is_refocused_config
+from ..surgery.conv_types import type_name
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
@@ -126,8 +127,8 @@ def set_amp(cfg: Config) -> None:
     """Sets mixed precision; raises a ValueError without an accelerator and for other optimizer wrappers."""
     if get_device() == 'cpu':
         raise ValueError('--amp: there is no GPU, and mmengine trains in mixed precision on accelerators only')
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f'--amp: the config has optim_wrapper type {cfg.optim_wrapper.type}, not OptimWrapper')
+    if (name := type_name(cfg.optim_wrapper) or 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp: the config has optim_wrapper type {name}, not OptimWrapper')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

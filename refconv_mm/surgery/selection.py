@@ -93,7 +93,7 @@ def select(
     if not isinstance(model, nn.Module):
         raise TypeError(f'model must be an nn.Module, got {type(model).__name__}')
     if isinstance(model, nn.Conv2d):
-        raise ValueError('the model is itself a convolution and cannot be replaced in place; use RefConv2d.from_conv2d')
+        raise ValueError('the model is itself a convolution; use from_conv2d of the RefConv class for it')
     options = options or RefConvOptions()
     includes, excludes = as_patterns('include', include), as_patterns('exclude', exclude)
     convs = named_convs(model)

@@ -208,6 +208,10 @@ def test_fusing_what_must_not_be_fused_is_a_clear_error(seg_run, fused, city, vo
     wider.model.decode_head.channels = 72
     with pytest.raises(CheckpointError, match='size mismatch'):
         fuse_checkpoint(wider, refocused)
+    paper = copy.deepcopy(cfg)  # which refocuses the stem, too, and would draw its map
+    paper.model.backbone.conv_cfg = dict(type='RefConv', kinds=['depthwise', 'dense'], init='kaiming')
+    with pytest.raises(FuseError, match=r'no update of \d+ layers that the config initializes at random .backbone'):
+        fuse_checkpoint(paper, refocused)
 
 
 @pytest.mark.parametrize('backbone', [

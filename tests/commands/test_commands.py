@@ -46,6 +46,7 @@ def test_every_command_explains_itself_and_a_tool_has_the_same_options(name, ref
         (('check-data', 'no.py'), 'refconv check-data: error: no config at no.py\n'),
         (('export', 'no.py', 'no.pth', 'x.txt'), 'refconv export: error: x.txt does not end with .onnx'),
         (('fuse', 'c.py', 'no.pth'), 'refconv fuse: error: no checkpoint at no.pth'),
+        (('test', 'c.py', 'no.pth', '--out', 'c.py'), 'refconv test: error: c.py exists and is left alone'),
         (
             ('fuse', 'c.py', 'x', '--cfg-options', 'model.x=1'),
             "refconv fuse: error: --cfg-options: {'model.x': 1} cannot",
@@ -90,7 +91,7 @@ def fault_of_others():
 
 
 def fault_of_ours():
-    RefConv2d.from_conv2d(None)  # AttributeError
+    RefConv2d.to_conv2d(None)  # AttributeError
 
 
 def no_space():

@@ -233,7 +233,7 @@ def test_a_named_layout_or_none(tmp_path):
         detect_layout(tmp_path)
     write_class_folders(tmp_path)
     assert detect_layout(tmp_path).classes == ('blue', 'red')
-    (tmp_path / 'train.json').write_text('{"images": [], "categories": []}')
+    (tmp_path / 'train.json').write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(ValueError, match=r'(?s)fits several .*coco: .*train.json\)\n  class folders: .*train\)'):
         detect_layout(tmp_path)
     assert detect_layout(tmp_path, layout='class folders').classes == ('blue', 'red')

@@ -186,6 +186,8 @@ def test_images_are_files_and_folders(tmp_path):
     found = find_images([f'{tmp_path}/a', f'{tmp_path}/a/one.png', f'{tmp_path}/b/one.png'], out)
     assert list(map(str, found.values())) == ['a/deep/two.JPG', 'a/one.png', 'b/one.png']
     assert find_images([str(tmp_path)], out) == found
+    (tmp_path / 'c.png').symlink_to(tmp_path / 'b/notes.txt')  # of a cache that names files by their hash
+    assert list(map(str, find_images([f'{tmp_path}/c.png'], tmp_path).values())) == ['c.png']
     for pattern in ('nowhere', f'{tmp_path}/b/notes.txt', str(out)):
         with pytest.raises(FileNotFoundError, match='no image at'):
             find_images([pattern], out)
@@ -214,9 +216,8 @@ def test_wrong_arguments_are_refused_before_anything_is_written(det, voc, city, 
     assert 'no image at nowhere' in refused('nowhere', '--out-dir', out)
     assert '--ema' in refused(image, '--out-dir', out, '--ema')
     assert not out.exists()
-    out.mkdir()
-    (out / 'predictions.json').touch()
-    assert 'exists and is left alone' in refused(image, '--out-dir', out)
+    (out / 'pictures').mkdir(parents=True)
+    assert 'pictures exists and is left alone' in refused(image, '--out-dir', out)
     with pytest.raises(ValueError, match='a model of mmseg has no boxes'):
         Predictor(small_segmenter(city, tmp_path), str(path), threshold=0.5)
     with pytest.raises(ValueError, match='default_scope of the config must be one of mmdet, mmseg, mmpretrain'):

@@ -102,6 +102,8 @@ def test_what_has_no_room_for_a_map_is_refused(arguments):
                  lambda: RefConv2d.from_conv2d(nn.Conv2d(**arguments), options)):  # fmt: skip
         with pytest.raises(ValueError, match='takes real kernels of at least 2x1 and map_k'):
             make()
+    with pytest.raises(TypeError, match='RefConv2d is for Conv2d layers, got ConvTranspose2d'):
+        RefConv2d.from_conv2d(nn.ConvTranspose2d(4, 4, 3))
 
 
 def test_the_trained_parameter_is_the_one_trainable_part_of_the_kernel():
@@ -176,7 +178,7 @@ def test_writes_into_the_kernel_of_a_filled_layer_are_lost_and_those_into_the_ba
 def test_assigning_a_kernel_makes_an_ordinary_convolution(parameter):
     layer, kernel = made(), torch.randn(6, 1, 3, 3)
     bias = layer.bias
-    with pytest.raises(ValueError, match=r'shape \(6, 1, 3, 3\), got torch\.Size\(\[6, 6, 3, 3\]\)'):
+    with pytest.raises(ValueError, match=r'be of torch.Size\(\[6, 1, 3, 3\]\), got torch.Size\(\[6, 6, 3, 3\]\)'):
         layer.weight = torch.zeros(6, 6, 3, 3)
     with pytest.raises(ValueError, match='got None'):
         layer.weight = None

@@ -91,6 +91,18 @@ def test_no_compiler_takes_the_basis_for_the_kernel():
             assert SHADOWED
 
 
+def test_a_layer_whose_values_have_no_known_origin_is_not_compiled():
+    """Somebody copied them into a new layer; a call notices them."""
+    layer, new, x = refocused()[3], RefConv2d(8, 8, 3, stride=2, padding=1, groups=8), torch.randn(1, 8, 9, 9)
+    for value, other in zip(new.state_dict().values(), layer.state_dict().values(), strict=True):
+        value.copy_(other)
+    compiled = torch.compile(new, backend='eager', fullgraph=True)
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
+        compiled(x)
+    new(x)
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
 def test_exporting_under_an_old_torch_names_the_version(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.1.2')
     with pytest.raises(MissingPackageError, match=r'torch 2\.7 or newer, this is 2\.1\.2: fuse the checkpoint here'):

@@ -2,14 +2,17 @@
 
 import copy
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from lab.runs import name_run
 from refconv_mm.commands import main
 from refconv_mm.commands.arguments import merge_options, read_config
+from refconv_mm.hooks.start_hook import check_class_count
 from refconv_mm.openmmlab.config import drop_pretrained
 from refconv_mm.openmmlab.models import build_model
 from tests.conftest import detector, random_checkpoint, segmenter
@@ -106,6 +109,12 @@ def test_a_slip_in_a_config_ends_in_a_sentence_and_leaves_no_work_dir(
     said = refused(train, changed(plain_detector, changes), '--work-dir', tmp_path / 'work')
     assert re.search(message, said), said
     assert not (tmp_path / 'work').exists()
+
+
+def test_stuff_classes_are_counted_by_their_head():
+    model = nn.ModuleDict(dict(semantic_head=nn.Identity()))  # of HTC
+    model['semantic_head'].num_classes = 183
+    check_class_count(model, SimpleNamespace(metainfo=dict(classes=('a', 'b'))))
 
 
 def test_another_number_of_classes_is_refused(plain_detector, train):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
 from refconv_mm.files.errors import CheckpointError, FuseError
@@ -71,9 +72,10 @@ def test_test_time_augmentation_averages_the_images_that_the_config_makes(seg_ru
         parts = [net.test_step({key: value[i] for key, value in batch.items()})[0] for i in (0, 1)]
     mean = sum(part.seg_logits.data.softmax(0) for part in parts) / 2
     assert torch.equal(sample.pred_sem_seg.data[0], mean.argmax(0))
-    cfg.pop('tta_model')
-    with pytest.raises(ValueError, match=r'--tta: the config has no tta_model$'):
-        runner_for_checkpoint(cfg, str(seg_run['last']), tta=True)
+    for name, message in (('tta_model', '--tta: the config has no tta_model$'), ('test_cfg', 'no test_cfg; a test')):
+        cfg.pop(name)
+        with pytest.raises(ValueError, match=message):
+            runner_for_checkpoint(cfg, str(seg_run['last']), tta=True)
 
 
 def test_init_says_what_the_checkpoint_is(seg_run, city, tmp_path):
@@ -106,12 +108,18 @@ def test_a_refused_run_removes_its_folder_and_nothing_of_the_run_beside_it(tmp_p
     def refused() -> None:
         with reserved(tmp_path / 'all' / 'mine', SeededStepsHook()):
             (tmp_path / 'all' / 'other').mkdir()
-            (tmp_path / 'all' / 'mine' / 'log').touch()
+            (tmp_path / 'all' / 'mine' / '20260102_030405').mkdir()
+            (tmp_path / 'all' / 'mine' / 'config.py').touch()
+            for name in names:
+                (tmp_path / 'all' / 'mine' / name).touch()
             raise ValueError('refused')
 
-    with pytest.raises(ValueError, match='refused'):
-        refused()
-    assert [path.name for path in tmp_path.rglob('*')] == ['all', 'other']
+    for names in ([], ['notes.txt']):  # of somebody else
+        with pytest.raises(ValueError, match='refused'):
+            refused()
+        (tmp_path / 'all' / 'other').rmdir()
+        left = [path.name for path in (tmp_path / 'all').rglob('*')]
+        assert left == ['mine', *names] * bool(names)
 
 
 def test_options_of_the_command_line(city, tmp_path, monkeypatch):
@@ -122,6 +130,8 @@ def test_options_of_the_command_line(city, tmp_path, monkeypatch):
     monkeypatch.setattr(run_settings, 'get_device', lambda: 'cuda')
     set_amp(cfg)
     assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+    cfg.optim_wrapper.type = OptimWrapper  # as in a config of the new style
+    set_amp(cfg)
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
         set_amp(cfg)

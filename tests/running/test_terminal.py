@@ -119,6 +119,8 @@ def test_curves_are_of_the_last_training_with_the_parts_that_it_resumed(tmp_path
     part('2_run', step(2, 3.0), dict(mIoU=0.1, at_step=2, step=0), step(3, 3.0))
     part('3_resumed', step(3, 1.0), step(4, 1.0), dict(mIoU=0.2, bbox_mAP_l=-1.0, at_step=4, step=0), resume=True)
     part('4_test', dict(mIoU=0.7, step=0))
+    with open(tmp_path / '3_resumed/vis_data/scalars.json', 'a') as file:
+        file.write('\n{"loss": 0.')  # of a run that was killed
     curve = read_curve(tmp_path)
     assert [(row['step'], row['loss']) for row in curve if 'loss' in row] == [(2, 3.0), (3, 1.0), (4, 1.0)]
     assert panels_of(curve)['metric'] == {'mIoU': [(2, 0.1), (4, 0.2)]}

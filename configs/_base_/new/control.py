@@ -4,7 +4,7 @@ _base_ = './baseline.py'
 
 work_dir = 'work_dirs/new/control'
 load_from = _base_.work_dir + f'/iter_{_base_.steps}.pth'
-steps = _base_.steps // 3
+steps = max(_base_.steps // 3, 2)
 every, warmup = max(steps // 5, 1), max(steps // 10, 1)
 train_cfg = dict(max_iters=steps, val_interval=every)
 optim_wrapper = dict(optimizer=dict(lr=_base_.next_rate))

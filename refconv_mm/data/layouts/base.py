@@ -36,15 +36,15 @@ class Layout:
     said: list[str] = field(default_factory=list)
 
     def add_coco(self, out: Path, split: str, images: list[tuple[Path, list]]) -> None:
-        """Makes images a JSON file of COCO; a box has the number of its class and its corners, from 0."""
+        """Makes images a JSON file of COCO; a box has its class's number, its corners from 0, and if it is ignored."""
         rows: list[dict] = []
         notes: list[dict] = []
         for i, (image, boxes) in enumerate(images):
             if not (size := image_size(image)):
                 raise DataError(f'{image}: the image cannot be read')
             rows.append(dict(id=i, file_name=str(image.relative_to(self.root)), width=size[0], height=size[1]))
-            for label, (x1, y1, x2, y2) in boxes:
-                shape = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0)
+            for label, (x1, y1, x2, y2), ignored in boxes:
+                shape = dict(bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=int(ignored))
                 notes.append(dict(id=len(notes) + 1, image_id=i, category_id=label, **shape))
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes)]
         self.files[f'{split}.json'] = json.dumps(dict(images=rows, annotations=notes, categories=categories))
@@ -67,6 +67,13 @@ def lines_of(path: Path) -> list[str]:
     """The lines of a file without blanks around them; none if there is no file."""
     text = path.read_text(errors='replace') if path.is_file() else ''
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def leave_out_empty(parts: dict[str, Any], said: list[str], is_empty: Callable[[Any], bool]) -> None:
+    """Leaves out the splits beside train that have no annotations: nothing can be scored with them."""
+    for split in [split for split in parts if split != 'train' and is_empty(parts[split])]:
+        said.append(f'the split {split} has no annotations to score with, so it is left out')
+        del parts[split]
 
 
 def with_val(parts: dict[str, list], said: list[str], root: Path) -> dict[str, list]:

@@ -24,8 +24,10 @@ def find(root: Path) -> dict[Path, dict[str, list[Path]]]:
 
 
 def read(root: Path, out: Path, places: dict[Path, dict[str, list[Path]]]) -> Layout:
-    """Numbers the classes as train has them; a split whose folders mmpretrain would number otherwise gets a list."""
+    """Numbers the classes as train has them; a split that mmpretrain would read otherwise gets a list."""
     homes = {str(split_of(path.name)): path for path in places}
+    if len(homes) < len(places):
+        raise DataError(f'{root} has several folders for one split among {sorted(each.name for each in places)}')
     own = {s: [(image, name) for name, images in places[home].items() for image in images] for s, home in homes.items()}
     layout = Layout(NAME, 'classification', root, tuple(places[homes['train']]))
     parts = with_val(own, layout.said, root)
@@ -34,7 +36,9 @@ def read(root: Path, out: Path, places: dict[Path, dict[str, list[Path]]]) -> La
         if unknown := sorted({name for _, name in items} - set(layout.classes)):
             raise DataError(f'{home} has the classes {", ".join(unknown)}, which {homes["train"]} has not')
         layout.sets[split] = dict(type='CustomDataset', data_prefix=home.name, with_label=True)
-        if parts is not own or {each.name for each in home.iterdir() if each.is_dir()} != set(layout.classes):
+        unread = any(image.suffix.lower() in ('.webp', '.tiff') for image, _ in items)  # by mmpretrain, without a list
+        folders = {each.name for each in home.iterdir() if each.is_dir()}
+        if parts is not own or unread or folders != set(layout.classes):
             lines = [f'{image.relative_to(home)} {layout.classes.index(name)}\n' for image, name in items]
             layout.files[f'{split}.txt'] = ''.join(lines)
             layout.sets[split]['ann_file'] = str(out / f'{split}.txt')

@@ -9,17 +9,19 @@ from typing import Any
 
 from ...files.errors import DataError
 from ..loading import reason
-from .base import Layout, split_of, with_val
+from .base import Layout, leave_out_empty, split_of, with_val
 
 NAME = 'coco'
-NEEDS = "JSON files with 'images' and 'categories', the split in their names or folders, and the images"
+NEEDS = "JSON files with 'images', 'annotations' and 'categories', the split in their names or folders, and the images"
+
+KEYS = ('images', 'annotations', 'categories')
 
 
 def find(root: Path) -> list[Path]:
     """The JSON files, at most one level down, that can hold boxes; they are not parsed, since they can be large."""
     paths = sorted([*root.glob('*.json'), *root.glob('*/*.json')])
     texts = {path: path.read_text(encoding='utf-8-sig', errors='replace') for path in paths}
-    return [path for path, text in texts.items() if '"images"' in text and '"categories"' in text]
+    return [path for path, text in texts.items() if all(f'"{key}"' in text for key in KEYS)]
 
 
 def read(root: Path, out: Path, places: list[Path]) -> Layout:
@@ -27,13 +29,14 @@ def read(root: Path, out: Path, places: list[Path]) -> Layout:
     files: dict[str, Path] = {}
     for path in places:
         split = split_of(path.relative_to(root)) or 'train'
-        # COCO has keypoints beside the boxes ('instances').
-        if split not in files or path.name.startswith('instances'):
+        old = files.setdefault(split, path)
+        if old is not path and path.name.startswith('instances') == old.name.startswith('instances'):
+            raise DataError(f'{root} has several files of boxes for the split {split}: {old.name}, {path.name}')
+        if path.name.startswith('instances'):  # COCO has keypoints beside the boxes
             files[split] = path
-    contents, said = {split: _read_json(path) for split, path in files.items()}, []
-    for split in [split for split in contents if split != 'train' and not contents[split]['annotations']]:
-        said.append(f'{files[split].relative_to(root)} has no annotations to score with, so it is left out')
-        del contents[split], files[split]
+    said: list[str] = []
+    contents = {split: _read_json(path) for split, path in files.items()}
+    leave_out_empty(contents, said, lambda content: not content['annotations'])
     own = {split: sorted(str(image['file_name']) for image in each['images']) for split, each in contents.items()}
     parts = with_val(own, said, root)
     _keep_classes(contents)
@@ -58,9 +61,9 @@ def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The lists of a file, and as `classes` the categories with clean names."""
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
-        content = {key: list(content.get(key) or ()) for key in ('images', 'annotations', 'categories')}
+        content = {key: list(content.get(key) or ()) for key in KEYS}
         return content | dict(classes=[{**row, 'name': str(row['name']).strip()} for row in content['categories']])
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise DataError(f'{path} is no COCO file: {reason(error)}') from error
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from ...files.errors import DataError
+from ...files.writing import write_whole
 from ..images import image_size, images_in
-from .base import Layout, lines_of, names_masks, split_of, with_val
+from .base import Layout, leave_out_empty, lines_of, names_masks, split_of, with_val
 
 NAME = 'masks'
 NEEDS = 'folders images and masks (labels, gt, ...), whose names begin with those of the images; or Cityscapes'
@@ -43,15 +44,23 @@ def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence
     if not any(places.values()):
         classes = importlib.import_module('mmseg.datasets').CityscapesDataset.METAINFO['classes']
         layout = Layout('cityscapes', 'segmentation', root, tuple(classes))
-        for images in places:
-            prefix = dict(img_path=f'leftImg8bit/{images.name}', seg_map_path=f'gtFine/{images.name}')
-            layout.sets[str(split_of(images.name))] = dict(type='CityscapesDataset', data_prefix=prefix)
+        maps = {i.name: sorted((root / 'gtFine' / i.name).glob('*/*labelTrainIds.png'))[:9] for i in places}
+        named = {str(split_of(name)): (name, found) for name, found in maps.items()}
+        # The maps of Cityscapes' own test split say "no label" everywhere.
+        leave_out_empty(named, layout.said, lambda one: all((_read(path, None) == IGNORE).all() for path in one[1]))
+        if 'train' not in named or len(named) < 2:
+            raise DataError(f'{root}/leftImg8bit needs the splits train and val, with labels; it has {list(named)}')
+        for split, (name, _) in named.items():
+            prefix = dict(img_path=f'leftImg8bit/{name}', seg_map_path=f'gtFine/{name}')
+            layout.sets[split] = dict(type='CityscapesDataset', data_prefix=prefix)
         return layout
     layout = Layout(NAME, 'segmentation', root, ())
     own: dict[str, Pairs] = {}
     for images, pairs in places.items():
         if own.setdefault(split_of(images.relative_to(root)) or 'train', pairs) is not pairs:
             raise DataError(f'{root} has several folders of images for one split, such as {images}; join them')
+        if left := len(images_in(images)) - len(pairs):
+            layout.said.append(f'{left} images of {images} are left out: most end with {pairs[0][1].suffix}')
     parts = with_val(own, layout.said, root)
     layout.classes = _classes(root, [mask for _, _, mask in parts['train']], mask_values)
     for split, pairs in sorted(parts.items()):
@@ -117,13 +126,16 @@ def _copies(pairs: Pairs, values: Sequence[int] | None) -> Callable[[Path], None
     def write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for stem, image, mask in pairs:
-            with suppress(OSError, SyntaxError):
+            try:
                 numbers = _read(mask, values)
-                if values:  # of JPEG, which changes numbers, the nearest
-                    far = np.abs(numbers[..., None].astype(np.int32) - np.array(values, np.int32))
-                    known = (far.min(-1) == 0) | mask.suffix.lower().startswith('.jp')
-                    numbers = np.where(known, far.argmin(-1), IGNORE)
-                copy = Image.fromarray(numbers.astype(np.uint8))
-                copy.resize(image_size(image) or copy.size, Image.Resampling.NEAREST).save(folder / f'{stem}.png')
+            except (OSError, SyntaxError):  # check-data tells the file
+                continue
+            if values:  # of JPEG, which changes numbers, the nearest
+                far = np.abs(numbers[..., None].astype(np.int32) - np.array(values, np.int32))
+                known = (far.min(-1) == 0) | mask.suffix.lower().startswith('.jp')
+                numbers = np.where(known, far.argmin(-1), IGNORE)
+            copy = Image.fromarray(numbers.astype(np.uint8))
+            copy = copy.resize(image_size(image) or copy.size, Image.Resampling.NEAREST)
+            write_whole(folder / f'{stem}.png', copy.save)
 
     return write

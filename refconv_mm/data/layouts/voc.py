@@ -31,18 +31,19 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     paths = [homes[0] / f'ImageSets/Main/{name}.txt' for name in ('trainval', 'train', 'val', 'test') if homes]
     lists = {str(split_of(path.stem)): path for path in paths if path.is_file()}
     own = {split: _listed(homes[0], path) for split, path in lists.items()} if lists else _loose(root, folders)
-    parts = with_val(own, said, root)
+    both = [pair for pair in own.get('train', ()) if pair in own.get('val', ())]  # of trainval.txt beside val.txt
+    parts = with_val({**own, 'train': [pair for pair in own.get('train', ()) if pair not in both]}, said, root)
     raw = {name for pairs in parts.values() for _, xml in pairs for name in xml_names(xml)}
     layout = Layout(NAME, 'detection', root, tuple(sorted({name.strip() for name in raw} - {''})), said=said)
     suffixes = {image.suffix for pairs in parts.values() for image, _ in pairs}
-    if lists and parts is own and suffixes == {'.jpg'} and raw == {*layout.classes}:
+    if lists and parts == own and suffixes == {'.jpg'} and raw == {*layout.classes}:
         prefix = dict(sub_data_root='' if homes[0] == root else f'{homes[0].relative_to(root)}/')
         for split, path in lists.items():
             layout.sets[split] = dict(type='VOCDataset', ann_file=str(path.relative_to(root)), data_prefix=prefix)
         return layout
     said.append('mmdet reads VOC with lists, .jpg and clean class names; so the boxes are written as COCO JSON')
     for split, pairs in parts.items():
-        rows = [(image, [(layout.classes.index(name), box) for name, box in _boxes(xml)]) for image, xml in pairs]
+        rows = [(image, [(layout.classes.index(name), *box) for name, *box in _boxes(xml)]) for image, xml in pairs]
         layout.add_coco(out, split, rows)
     return layout
 
@@ -55,21 +56,30 @@ def _listed(home: Path, listed: Path) -> list[tuple[Path, Path]]:
 
 def _loose(root: Path, folders: list[Path]) -> dict[str, list[tuple[Path, Path]]]:
     """Pairs XML files with images of their names; the folders say the split."""
-    images = {(split_of(path.parent.relative_to(root)), path.stem): path for path in images_in(root, True)}
+    images: dict[tuple[str | None, str], list[Path]] = {}
+    for path in images_in(root, True):
+        images.setdefault((split_of(path.parent.relative_to(root)), path.stem), []).append(path)
     parts: dict[str, list[tuple[Path, Path]]] = {}
     for xml in (path for folder in folders for path in sorted(folder.glob('*.xml'))):
         split = split_of(xml.parent.relative_to(root))
-        if image := images.get((split, xml.stem)):
-            parts.setdefault(split or 'train', []).append((image, xml))
+        found = images.get((split, xml.stem), [])
+        found = [image for image in found if image.parent == xml.parent] or found
+        if len(found) > 1:
+            raise DataError(f'{xml} belongs to {found[0]} or to {found[1]}: give each image a name of its own')
+        if found:
+            parts.setdefault(split or 'train', []).append((found[0], xml))
     return parts
 
 
-def _boxes(path: Path) -> list[tuple[str, list[int]]]:
-    """Name and corners, from 0, of each object in an XML file, as mmdet reads them; none without a name."""
+def _boxes(path: Path) -> list[tuple[str, list[int], bool]]:
+    """Name, corners from 0, and whether it is `difficult`, of each object in an XML file; none without a name."""
     try:
         objects = ElementTree.parse(path).getroot().findall('object')
         named = [(name, item) for item in objects if (name := (item.findtext('name') or '').strip())]
         sides = [f'bndbox/{side}' for side in ('xmin', 'ymin', 'xmax', 'ymax')]
-        return [(name, [int(float(str(item.findtext(side)))) - 1 for side in sides]) for name, item in named]
+        return [
+            (name, [int(float(str(item.findtext(side)))) - 1 for side in sides], item.findtext('difficult') == '1')
+            for name, item in named
+        ]
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(f'{path} cannot be read: {reason(error)}') from error

@@ -9,7 +9,7 @@ import yaml
 
 from ...files.errors import DataError
 from ..images import image_size, images_in
-from .base import Layout, lines_of, split_of, with_val
+from .base import Layout, leave_out_empty, lines_of, split_of, with_val
 
 NAME = 'yolo'
 NEEDS = 'folders labels beside folders images, and the class names in data.yaml or classes.txt'
@@ -31,6 +31,7 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
         for image in images_in(images, True):
             label = folder / image.relative_to(images).with_suffix('.txt')
             pairs.setdefault(split_of(image.parent.relative_to(root)) or 'train', []).append((image, label))
+    leave_out_empty(pairs, said, lambda part: not any(label.is_file() for _, label in part))
     faults: list[str] = []
     for split, part in with_val(pairs, said, root).items():
         rows = [(image, _boxes(label, image_size(image) or (0, 0), layout, faults)) for image, label in part]
@@ -42,14 +43,16 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     return layout
 
 
-def _boxes(label: Path, size: tuple[int, int], layout: Layout, faults: list[str]) -> list[tuple[int, list[float]]]:
+def _boxes(
+    label: Path, size: tuple[int, int], layout: Layout, faults: list[str]
+) -> list[tuple[int, list[float], bool]]:
     """Class and corners of each box of an image; an image without a text file has none."""
     boxes = []
     for line in lines_of(label):
         try:
             kind, corners = _box(line.split(), len(layout.classes))
             # The numbers are rounded, so a box at the edge would lie a thousandth of a pixel outside the image.
-            boxes.append((kind, [round(min(max(v, 0), 1) * size[i % 2], 2) for i, v in enumerate(corners)]))
+            boxes.append((kind, [round(min(max(v, 0), 1) * size[i % 2], 2) for i, v in enumerate(corners)], False))
         except ValueError as error:
             faults.append(f'{label}, line "{line[:40]}": {error}')
     return boxes
@@ -85,6 +88,9 @@ def _names(root: Path) -> tuple[str, ...]:
             names = content['names']
             if content.get('kpt_shape'):
                 raise DataError(f'{path} has kpt_shape; lines with keypoints are not read')
+            for split in ('val', 'test'):
+                if content.get(split) and not split_of(str(content[split])):
+                    raise DataError(f'{path}: the name of {split}: {content[split]} must say its split, as images/val')
     if isinstance(names, dict):
         names = [names.get(str(number), '') for number in range(len(names))]
     names = tuple(name.strip() for name in names) if isinstance(names, list) else ()
