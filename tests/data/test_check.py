@@ -88,19 +88,6 @@ def test_annotations_of_coco(made):
     assert text(cfg, 'annotation unreadable').startswith("TypeError: '<=' not supported")
 
 
-def test_ids_that_occur_twice_and_boxes_without_a_mask(made):
-    root, cfg = made('coco')
-    file = root / 'annotations/instances_train.json'
-    steps = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
-    cfg.train_dataloader.dataset.pipeline = steps
-    assert set(found(cfg)) == {('train', 'annotation unreadable')}
-    assert text(cfg, 'annotation unreadable') == "KeyError: 'mask'"
-    change(file, lambda c: [note.update(segmentation=[[1, 1, 9, 1, 9, 9]]) for note in c['annotations']])
-    assert found(cfg) == {}
-    change(file, lambda c: c['annotations'][1].update(id=0))
-    assert 'are not unique' in text(cfg, 'data set unreadable')
-
-
 def test_coco_without_annotations_and_two_sets_with_the_same_ids(made):
     root, cfg = made('coco')
     change(root / 'annotations/instances_test.json', lambda c: c.pop('annotations'))
@@ -119,19 +106,6 @@ def test_a_train_set_that_validates_and_images_of_train_in_val(made):
     assert text(cfg, 'image of train').endswith('train/red/000.png')
     cfg.val_dataloader.dataset.data_prefix = 'train'
     assert found(cfg, error=False)['val', 'image of train'] == 16
-
-
-def test_lists_and_images_of_voc(made):
-    root, cfg = made('voc')
-    images, listed = root / 'VOC2007/JPEGImages', root / 'VOC2007/ImageSets/Main/trainval.txt'
-    (images / '000001.jpg').rename(images / '000001.png')
-    assert found(cfg) == {('train', 'image unreadable'): 1}
-    assert text(cfg, 'image unreadable') == 'no such file; 000001.png is there, and the reader wants .jpg'
-    for folder, suffix in (('JPEGImages', '.png'), ('Annotations', '.xml')):
-        file = root / f'VOC2007/{folder}/000001{suffix}'
-        file.rename(file.with_name('a name' + suffix.replace('png', 'jpg')))
-    listed.write_text(listed.read_text().replace('000001', 'a name'))
-    assert found(cfg) == {}
 
 
 @pytest.mark.parametrize(('left', 'right', 'least', 'error'), [

@@ -91,18 +91,6 @@ def test_no_compiler_takes_the_basis_for_the_kernel():
             assert SHADOWED
 
 
-def test_a_layer_whose_values_have_no_known_origin_is_not_compiled():
-    """Somebody copied them into a new layer; a call notices them."""
-    layer, new, x = refocused()[3], RefConv2d(8, 8, 3, stride=2, padding=1, groups=8), torch.randn(1, 8, 9, 9)
-    for value, other in zip(new.state_dict().values(), layer.state_dict().values(), strict=True):
-        value.copy_(other)
-    compiled = torch.compile(new, backend='eager', fullgraph=True)
-    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
-        compiled(x)
-    new(x)
-    torch.testing.assert_close(compiled(x), layer(x))
-
-
 def test_exporting_under_an_old_torch_names_the_version(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.1.2')
     with pytest.raises(MissingPackageError, match=r'torch 2\.7 or newer, this is 2\.1\.2: fuse the checkpoint here'):
@@ -187,21 +175,3 @@ def test_what_replaces_the_kernel_is_refused_before_it_changes_anything(change, 
     assert type(layer) is RefConv2d
     assert torch.equal(copy.deepcopy(layer)(x), expected)
     assert not layer._forward_pre_hooks
-
-
-def test_a_step_of_second_order_training_agrees_with_finite_differences(trained):
-    """MAML: the loss after a step of SGD, differentiated through the step."""
-    layer, x = trained
-    start, direction = layer.trained.detach().clone(), torch.randn_like(layer.trained)
-
-    def after_step(values, create_graph=False):
-        values = values.detach().requires_grad_()
-        loss = functional_call(layer, {layer.trained_name: values}, (x,)).tanh().square().mean()
-        (gradient,) = torch.autograd.grad(loss, values, create_graph=create_graph)
-        return values, functional_call(layer, {layer.trained_name: values - 0.1 * gradient}, (x,)).sin().mean()
-
-    values, loss = after_step(start, create_graph=True)
-    (got,) = torch.autograd.grad(loss, values)
-    up, down = (after_step(start + sign * 1e-5 * direction)[1].item() for sign in (1, -1))
-    # Central differences in float64: errors of 1e-10 and of the rounding over 1e-5.
-    assert (got * direction).sum().item() == pytest.approx((up - down) / 2e-5, rel=1e-6, abs=1e-9)

@@ -118,8 +118,7 @@ def test_a_refused_run_removes_its_folder_and_nothing_of_the_run_beside_it(tmp_p
         with pytest.raises(ValueError, match='refused'):
             refused()
         (tmp_path / 'all' / 'other').rmdir()
-        left = [path.name for path in (tmp_path / 'all').rglob('*')]
-        assert left == ['mine', *names] * bool(names)
+        assert [path.name for path in (tmp_path / 'all').rglob('*')] == ['mine', *names] * bool(names)
 
 
 def test_options_of_the_command_line(city, tmp_path, monkeypatch):

@@ -68,11 +68,6 @@ def test_globs_kinds_and_kernels(options, names):
     assert set(refocus(net(), dry_run=True, **{'kinds': KINDS, **options}).matched) == names
 
 
-def test_a_kind_that_is_not_asked_for_is_named():
-    skipped = select(net(), options=RefConvOptions(kinds=('depthwise', 'grouped')))[1]
-    assert skipped['stem'] == 'dense: not asked for'
-
-
 @pytest.mark.parametrize(('options', 'error', 'match'), [
     (dict(include='backbone.*'), ValueError, r"'backbone\.\*' matches no convolution.*stem"),
     (dict(include=['dw', 'nothing']), ValueError, "'nothing'"),

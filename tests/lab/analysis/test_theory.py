@@ -46,15 +46,6 @@ def test_a_step_on_a_white_gradient_has_exponent_2_and_a_plain_one_0():
     assert plain['energy'] == pytest.approx([1 / 9] * 9)
 
 
-def test_growth_by_the_diagonal_and_against_it():
-    kernel, geo = depthwise()
-    diagonal = gram_matrices(kernel, geo.width, 3)[0].diagonal().view(3, 3)
-    growth = 1e-3 * diagonal / kernel.abs().mean(0)  # so that mean |w| grows by the diagonal
-    found = T.predict(kernel, kernel * (1 + growth), geo)
-    assert found['growth'] == pytest.approx(1)
-    assert T.predict(kernel, kernel * (1 - 1e-2 * growth), geo)['growth'] == pytest.approx(-1)
-
-
 def test_dense_layers_have_a_matrix_for_each_slice():
     kernel = torch.randn(8, 5, 3, 3, dtype=torch.float64)
     geo = Geometry(40, 40, 1, 9, 3)
