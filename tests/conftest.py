@@ -17,6 +17,8 @@ import refconv_mm
 from refconv_mm import commands
 
 warnings.simplefilter('ignore')
+for variable in ('FORCE_COLOR', 'TTY_COMPATIBLE', 'COLUMNS'):  # which change what rich prints
+    os.environ.pop(variable, None)
 refconv_mm.openmmlab.prepare()  # as our commands do, before a test imports mmdet's or mmseg's models
 
 from demo import make_cityscapes, make_voc  # noqa: E402
@@ -36,7 +38,8 @@ DEMO = ROOT / 'configs' / 'demo'
 def _seed():
     torch.manual_seed(0)
     yield
-    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # what --trust sets, for the whole process
+    for name in ('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', 'LOCAL_RANK'):  # what --trust and a run set, for the whole process
+        os.environ.pop(name, None)
 
 
 @pytest.fixture
@@ -100,6 +103,7 @@ def random_checkpoint(cfg: Config, path: Path) -> Path:
     from refconv_mm.openmmlab.config import plain_config
     from refconv_mm.openmmlab.models import build_model
 
+    torch.manual_seed(0)  # fixtures of a session are made before `_seed`
     model = build_model(plain_config(cfg))
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
     return path

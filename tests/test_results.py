@@ -61,6 +61,14 @@ def test_every_score_is_a_mean_of_runs_or_the_papers(page):
     assert unknown == []
 
 
+def test_the_headlines_are_the_gains_of_the_controls():
+    for net, headline in (('depthwise net', '5 top-1'), ('detector', '2.7 mAP'), ('segmenter', '4.6 mIoU')):
+        gain = re.search(rf'\| {net}, \S+ \| control - baseline \| \d+ \| (\S+)', RESULTS['main_table']())[1]
+        assert round(float(gain), len(headline.split()[0].partition('.')[2])) == float(headline.split()[0])
+        assert headline in PAGES['README.md']
+        assert headline in PAGES['recipes.md']
+
+
 def test_the_table_of_whole_schedules_is_that_of_the_runs():
     assert RESULTS['main_table']() in REPORT.read_text()
 

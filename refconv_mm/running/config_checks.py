@@ -142,7 +142,7 @@ def _class_of(path: str, node: dict, root: Registry | type) -> Any:
     with root.switch_scope_and_registry(node.get('_scope_')) as registry:
         if (kind := registry.get(name)) is not None:
             return kind
-    others = [f'{scope}.{name}' for scope, child in root.children.items() if name in child.module_dict]
+    others = sorted(f'{scope}.{name}' for scope, child in root.children.items() if name in child.module_dict)
     near = others[0] if others else nearest(name.rpartition('.')[2], {**root.module_dict, **registry.module_dict})
     hint = f'did you mean {near!r}?' if near else 'is its module in custom_imports, and are its packages installed?'
     raise ValueError(f'{path}: type={name!r} is not registered; {hint}')

@@ -261,7 +261,7 @@ def test_a_written_config_trains_and_is_refocused(tmp_path, capsys):
     edit(out / 'baseline.py', 'steps = ', 'steps = 6  # ')
     short = ('--cfg-options', 'train_dataloader.batch_size=2', *(f'{split}_dataloader.{key}=0'
              for split in ('train', 'val') for key in ('num_workers', 'persistent_workers')))  # fmt: skip
-    refconv('train', out / 'baseline.py', *short, 'load_from=http://127.0.0.1:9/x.pth', code=2)
+    refconv('train', out / 'baseline.py', *short, 'load_from=http://127.0.0.1:9/x.pth', 'experiment_name=old', code=2)
     assert '--init FILE starts from a local one' in capsys.readouterr().err
     refconv('train', out / 'baseline.py', *short, 'load_from=None')
     refconv('train', out / 'refocused.py', *short)

@@ -64,7 +64,7 @@ def test_raw_outputs_are_those_of_the_refocused_model(classifier):
     images = torch.randn(5, 3, 48, 48)
     with torch.no_grad():
         expected = loaded(cfg, checkpoint)(images, mode='tensor')
-    torch.testing.assert_close(run(graph.proto, images), dict(cls_score=expected), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(run(graph.proto, images), dict(cls_score=expected), rtol=1e-5, atol=1e-5)
     assert graph.difference < 1e-4
     assert shapes(graph.proto.graph.input) == {'inputs': ['batch', 3, 48, 48]}
 
@@ -134,8 +134,8 @@ def test_a_detector_finds_the_boxes_of_its_checkpoint(boxes):
         expected = sample.pred_instances
         n = len(expected)
         assert n > 3
-        torch.testing.assert_close(got['scores'][i, :n], expected.scores, rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(got['boxes'][i, :n], expected.bboxes, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(got['scores'][i, :n], expected.scores, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(got['boxes'][i, :n], expected.bboxes, rtol=1e-5, atol=1e-3)
         assert torch.equal(got['labels'][i, :n], expected.labels)
         assert (got['labels'][i, n:] == -1).all()
     raw = onnx_graph.run_model(EndToEndModel(model), images)
@@ -159,7 +159,7 @@ def test_a_classifier_has_the_scores_of_its_checkpoint(tmp_path):
     images = torch.randint(0, 256, (2, 1, 48, 48)).float()
     got, expected = run(graph.proto, images), predicted(model, images, DataSample)
     assert list(got) == ['scores', 'labels']
-    torch.testing.assert_close(got['scores'], torch.stack([e.pred_score for e in expected]), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(got['scores'], torch.stack([e.pred_score for e in expected]), rtol=1e-5, atol=1e-6)
     assert got['labels'].tolist() == [e.pred_label.item() for e in expected]
 
 

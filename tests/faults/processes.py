@@ -50,7 +50,7 @@ class Forked:
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code
 
-    def wait(self, timeout: float = 900) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Waits for the end; kills the process and fails after the time-out."""
         deadline = time.monotonic() + timeout
         while self.poll() is None:
@@ -61,8 +61,8 @@ class Forked:
         return self.code
 
     def wait_for(self, path: Path) -> None:
-        """Waits until the process has made a file."""
-        while not path.exists():
+        """Waits until the process has made a file; its name can be a glob."""
+        while not any(path.parent.glob(path.name)):
             assert self.poll() is None, self.said[-3000:]
             time.sleep(0.005)
 

@@ -70,11 +70,13 @@ def test_the_second_of_two_runs_in_one_work_dir_is_refused(segmenter_job):
     """It writes nothing, and the first ends as if alone."""
     job = segmenter_job
     expected, first = job.whole(), job.train('shared')
-    first.wait_for(job.folder / 'shared' / 'iter_1.pth')
+    first.wait_for(job.folder / 'shared' / '2*')  # of mmengine, before the first step
     first.signal(signal.SIGSTOP)
     words = ('train', job.config, '--work-dir', job.folder / 'shared', '--init', job.start)
-    refconv(job.folder / 'second.log', *words).refuses(f'another run works in {job.folder}/shared')
-    first.signal(signal.SIGCONT)
+    try:
+        refconv(job.folder / 'second.log', *words).refuses(f'another run works in {job.folder}/shared')
+    finally:
+        first.signal(signal.SIGCONT)
     first.ends_well()
     assert len(list((job.folder / 'shared').glob('2*'))) == 1  # mmengine makes a folder for each start
     assert_equal(job.weights('shared'), expected)

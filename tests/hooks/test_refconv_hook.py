@@ -192,7 +192,7 @@ def test_an_untrained_random_initialization_is_not_tested(city, tmp_path):
 @pytest.mark.parametrize('changes', [
     {'model.backbone.norm_cfg': dict(type='SyncBN'), 'model.backbone.frozen_stages': 2, 'model.backbone.with_cp': True},
     {'model.backbone.norm_eval': True, 'efficient_conv_bn_eval': ['backbone']},
-    {'model.backbone.conv_cfg.init': 'kaiming', 'model.backbone.conv_cfg.gain': None,
+    {'model.backbone.conv_cfg.gain': None,
      'optim_wrapper.accumulative_counts': 2, 'optim_wrapper.clip_grad': dict(_delete_=True, max_norm=1.0)},
 ], ids=lambda changes: next(iter(changes)))  # fmt: skip
 def test_what_is_in_daily_use_works(city, tmp_path, changes):

@@ -13,7 +13,7 @@ from refconv_mm.layers import transformation as RF
 from tests.layers import naive
 
 # float64 sums of a few hundred products of numbers around 1.
-EXACT = dict(rtol=0, atol=1e-10)
+EXACT = dict(rtol=0, atol=1e-12)
 
 
 @st.composite
@@ -68,7 +68,7 @@ def test_roots_are_symmetric_roots_of_the_gram_matrix_with_its_gain(case, gain):
     scale = (gram * factor).abs().max()
     torch.testing.assert_close(roots, roots.mT, rtol=0, atol=1e-14 * scale.sqrt().item())
     torch.testing.assert_close(roots.mT @ roots / scale, gram * factor / scale, rtol=0, atol=1e-13)
-    torch.testing.assert_close(roots @ inverse @ roots / scale.sqrt(), roots / scale.sqrt(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(roots @ inverse @ roots / scale.sqrt(), roots / scale.sqrt(), rtol=0, atol=1e-12)
     assert torch.linalg.eigvalsh(roots).min() > -1e-10 * scale.sqrt()
 
 
@@ -83,7 +83,7 @@ def test_values_of_a_map_give_the_update_of_a_map_exactly(case, gain):
     expected = RF.apply_map(basis, kernel_map)
     for identity in (True, False):
         got = RF.refocused_kernel(basis, trained, root, identity) - identity * basis
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-9 * max(1.0, expected.abs().max().item()))
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12 * max(1.0, expected.abs().max().item()))
 
 
 def test_a_short_rank_is_no_trouble():
@@ -117,7 +117,7 @@ def test_the_dirac_initialization_returns_the_kernel(case, gain):
     basis, groups, map_k = case
     trained, root = RF.initial_values(basis, groups, RefConvOptions(map_k, gain, init='dirac', identity=False))
     got = RF.refocused_kernel(basis, trained, root, identity=False)
-    torch.testing.assert_close(got, basis, rtol=0, atol=1e-9 * max(1.0, basis.abs().max().item()))
+    torch.testing.assert_close(got, basis, rtol=0, atol=1e-12 * max(1.0, basis.abs().max().item()))
 
 
 def test_the_kaiming_initialization_draws_the_map_of_nn_conv2d():

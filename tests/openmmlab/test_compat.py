@@ -83,6 +83,7 @@ assert torch.load({str(tmp_path / 'x.pth')!r})['hub'].mean() == 1.5
     subprocess.run([sys.executable, '-W', 'ignore', '-c', script], check=True)
 
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='the script limits the size of files as POSIX does')
 def test_mmengine_alone_leaves_half_a_file_where_it_cannot_write(tmp_path):
     """In a process of its own, whose files may have 1,000 bytes."""
     script = f"""

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
 from refconv_mm.checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
-from refconv_mm.files.errors import CheckpointError, FuseError
+from refconv_mm.files.errors import CheckpointError
 from refconv_mm.hooks import SeededStepsHook
 from refconv_mm.running import settings as run_settings
 from refconv_mm.running.runner import reserved, runner_for_checkpoint
@@ -45,11 +45,6 @@ def test_refocused_and_fused_checkpoints_give_the_same_metrics(seg_run, fused_fi
     # The compared weights differ from the start, even if two steps do not change the mIoU of a random net.
     before, after = (read_checkpoint(path)['state_dict'] for path in (seg_run['start'], fused))
     assert (before['backbone.conv1.conv.weight'] - after['backbone.conv1.conv.weight']).abs().max() > 1e-6
-
-
-def test_a_refocused_checkpoint_under_a_plain_config_is_explained(seg_run, city):
-    with pytest.raises(FuseError, match=r'is refocused and the config is plain.*refconv fuse CONFIG CKPT'):
-        runner_for_checkpoint(segmenter(city, seg_run['work_dir'], '_control'), str(seg_run['last']))
 
 
 def test_a_checkpoint_of_another_model_is_refused(seg_run, tmp_path):

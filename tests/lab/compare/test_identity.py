@@ -11,6 +11,7 @@ def test_the_commit_says_whether_python_files_differ(tmp_path, monkeypatch):
         subprocess.run(['git', '-C', str(tmp_path), *user, *words], check=True, capture_output=True)
 
     monkeypatch.setattr(identity, 'ROOT', tmp_path)
+    monkeypatch.delenv('GIT_DIR', raising=False)  # of a git hook: another repository
     commit = identity.commit.__wrapped__
     (tmp_path / 'code.py').write_text('x = 1')
     (tmp_path / 'page.md').write_text('a')
