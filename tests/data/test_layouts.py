@@ -87,6 +87,7 @@ def test_no_validation_image_of_voc_is_trained(voc, tmp_path):
     layout = detect(root, tmp_path)
     train, val = (samples(layout, split) for split in ('train', 'val'))
     assert (len(train), len(val)) == (len(names) - 3, 3)
+    assert '3 images of the list of train are those of val, so they are not trained' in layout.said
     assert not {each['img_path'] for each in train} & {each['img_path'] for each in val}
     assert all([item['ignore_flag'] for item in each['instances']].count(1) == 1 for each in train + val)
 

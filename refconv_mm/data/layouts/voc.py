@@ -31,7 +31,8 @@ def read(root: Path, out: Path, folders: list[Path]) -> Layout:
     paths = [homes[0] / f'ImageSets/Main/{name}.txt' for name in ('trainval', 'train', 'val', 'test') if homes]
     lists = {str(split_of(path.stem)): path for path in paths if path.is_file()}
     own = {split: _listed(homes[0], path) for split, path in lists.items()} if lists else _loose(root, folders)
-    both = [pair for pair in own.get('train', ()) if pair in own.get('val', ())]  # of trainval.txt beside val.txt
+    if both := {*own.get('train', ())} & {*own.get('val', ())}:  # of trainval.txt beside val.txt
+        said.append(f'{len(both)} images of the list of train are those of val, so they are not trained')
     parts = with_val({**own, 'train': [pair for pair in own.get('train', ()) if pair not in both]}, said, root)
     raw = {name for pairs in parts.values() for _, xml in pairs for name in xml_names(xml)}
     layout = Layout(NAME, 'detection', root, tuple(sorted({name.strip() for name in raw} - {''})), said=said)
