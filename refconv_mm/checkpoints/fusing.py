@@ -24,6 +24,8 @@ from ..version import __version__
 from .states import is_random, is_refocused_state
 from .verify import Comparison, compare_models, example_input
 
+FUSED = ('fused.pth', 'fused.py')
+
 
 def read_checkpoint(path: str | Path, trust: bool = False) -> dict[str, Any]:
     """Reads a checkpoint without running code that is in it.
@@ -126,10 +128,10 @@ def fuse_checkpoint(
     _check_fusable(cfg, state, meta, name)
     refocused = build_model(cfg)
     load_whole(refocused, state, name)
-    if untrained := [name for name, layer in named_refconvs(refocused) if is_random(layer)]:
+    if untrained := [place for place, layer in named_refconvs(refocused) if is_random(layer)]:
         raise FuseError(
-            f'{source or "the checkpoint"} has no update of {len(untrained)} layers that the config initializes at '
-            f'random ({untrained[0]}, ...): pass the config that it was trained with'
+            f'{name} has no update of {len(untrained)} layers that the config initializes at random '
+            f'({untrained[0]}, ...): pass the config that it was trained with'
         )
     fused = copy.deepcopy(refocused)
     report = fuse(fused)
@@ -207,8 +209,8 @@ def write_fused(fused: Fused, out_dir: str | Path, overwrite: bool = False) -> t
         FileExistsError: one of the files exists and `overwrite` is False; nothing was written.
     """
     out_dir = Path(out_dir)
-    paths = out_dir / 'fused.pth', out_dir / 'fused.py'
-    check_free(out_dir, [path.name for path in paths], overwrite)
+    paths = out_dir / FUSED[0], out_dir / FUSED[1]
+    check_free(out_dir, FUSED, overwrite)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_checkpoint(paths[0], fused.checkpoint)
     # `cfg.dump` would write the same text, but formats it again, which takes most of a second.

@@ -7,7 +7,7 @@ refconv fuse CONFIG work_dirs/my_run/epoch_20.pth
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..checkpoints.fusing import fuse_checkpoint, read_checkpoint, write_fused
+from ..checkpoints.fusing import FUSED, fuse_checkpoint, read_checkpoint, write_fused
 from ..console import log_console
 from ..files.writing import check_free
 from . import arguments
@@ -28,7 +28,7 @@ def run(args: Namespace) -> None:
     """Fuses, verifies and writes."""
     path = Path(args.checkpoint)
     out_dir = Path(args.out_dir or path.with_name(f'{path.stem}_fused'))
-    check_free(out_dir, ['fused.pth', 'fused.py'], args.force)
+    check_free(out_dir, FUSED, args.force)
     cfg = arguments.open_config(args.config, args.cfg_options)
     checkpoint = read_checkpoint(path, args.trust)
     fused = fuse_checkpoint(cfg, checkpoint, ema=args.ema, source=str(path), shape=args.shape)

@@ -73,10 +73,10 @@ def find_images(paths: Sequence[str], out_dir: Path) -> dict[Path, Path]:
         FileNotFoundError: a path names no image; what an earlier call wrote into `out_dir` does not count.
     """
     found: dict[Path, None] = {}
+    own = [Path(os.path.abspath(out_dir / name)) for name in ('pictures', 'masks')]
     for given in map(Path, paths):
         files = images_in(given, deep=True) if given.is_dir() else [given] * given.is_file()
         images = [Path(os.path.abspath(file)) for file in files if file.suffix.lower() in IMAGES]
-        own = [Path(os.path.abspath(out_dir / name)) for name in ('pictures', 'masks')]
         images = [image for image in images if not any(map(image.is_relative_to, own))]
         if not images:
             raise FileNotFoundError(f'no image at {given} (images end with {", ".join(IMAGES)})')

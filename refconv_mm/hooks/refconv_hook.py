@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import get_state_dict
 
-from ..checkpoints.fusing import fuse_checkpoint, write_fused
+from ..checkpoints.fusing import FUSED, fuse_checkpoint, write_fused
 from ..checkpoints.states import check_updates_are_taken, is_random
 from ..layers import RefConv2d, RefConvOptions
 from ..openmmlab import prepare
@@ -162,7 +162,7 @@ def check_layer(name: str, layer: RefConv2d, known: set[int]) -> list[str]:
 
 def keep_earlier(work_dir: Path) -> None:
     """Gives the fused files of an earlier run their time as a suffix."""
-    for path in (work_dir / 'fused.pth', work_dir / 'fused.py'):
+    for path in (work_dir / name for name in FUSED):
         if path.exists():
             stamp = time.strftime('%Y%m%d_%H%M%S', time.localtime(path.stat().st_mtime))
             path.rename(path.with_stem(f'{path.stem}_{stamp}'))

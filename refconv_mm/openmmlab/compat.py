@@ -6,7 +6,6 @@ entry for a library that is not imported does nothing: an import of mmdet would 
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -22,8 +21,8 @@ from mmengine.fileio import LocalBackend
 from mmengine.runner import checkpoint
 
 from ..files.errors import DataError
-from ..files.reading import read_file
-from ..files.unpickling import TRUST, checkpoint_globals, takes_allow_list
+from ..files.reading import load_from_local
+from ..files.unpickling import checkpoint_globals, takes_allow_list
 from ..files.writing import write_whole
 from ..layers.refconv2d import REFCONV_FOR
 from .extension import use_torchvision
@@ -109,7 +108,7 @@ def mmengine_load_url() -> None:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=progress)
-        return read_file(path, os.environ.get(TRUST) == '1', map_location)
+        return load_from_local(str(path), map_location)
 
     checkpoint.load_url = load_url
 

@@ -44,13 +44,11 @@ def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence
     if not any(places.values()):
         classes = importlib.import_module('mmseg.datasets').CityscapesDataset.METAINFO['classes']
         layout = Layout('cityscapes', 'segmentation', root, tuple(classes))
-        maps = {i.name: sorted((root / 'gtFine' / i.name).glob('*/*labelTrainIds.png'))[:9] for i in places}
-        named = {str(split_of(name)): (name, found) for name, found in maps.items()}
-        # The maps of Cityscapes' own test split say "no label" everywhere.
-        leave_out_empty(named, layout.said, lambda one: all((_read(path, None) == IGNORE).all() for path in one[1]))
+        named = {str(split_of(images.name)): images.name for images in places}
+        leave_out_empty(named, layout.said, lambda name: _is_ignored(root / 'gtFine' / name))
         if 'train' not in named or len(named) < 2:
             raise DataError(f'{root}/leftImg8bit needs the splits train and val, with labels; it has {list(named)}')
-        for split, (name, _) in named.items():
+        for split, name in named.items():
             prefix = dict(img_path=f'leftImg8bit/{name}', seg_map_path=f'gtFine/{name}')
             layout.sets[split] = dict(type='CityscapesDataset', data_prefix=prefix)
         return layout
@@ -80,6 +78,11 @@ def read(root: Path, out: Path, places: dict[Path, Pairs], mask_values: Sequence
             layout.files[f'{split}.txt'] = ''.join(f'{stem}\n' for stem, _, _ in pairs)
             layout.sets[split]['ann_file'] = str(out / f'{split}.txt')
     return layout
+
+
+def _is_ignored(folder: Path) -> bool:
+    """Whether the first label maps of a split say "no label" everywhere, as those of Cityscapes' own test split."""
+    return all((_read(path, None) == IGNORE).all() for path in sorted(folder.glob('*/*labelTrainIds.png'))[:9])
 
 
 def _paired(images: list[Path], masks: list[Path]) -> Pairs:
