@@ -64,6 +64,9 @@ def test_names_and_counts_of_classes(made):
     assert f"'square' ({count - 1}), 'square ' (1) in" in text(cfg, 'classes differ')
     assert found(cfg)['train', 'classes differ'] == 1
     assert text(cfg, 'rare classes').startswith("'squares' 0, of ")
+    image = root / 'VOC2007/JPEGImages/000001.jpg'
+    image.rename(image.with_suffix('.png'))
+    assert text(cfg, 'image unreadable') == 'no such file; 000001.png is there, and the reader wants .jpg'
 
 
 @pytest.mark.parametrize(('pixels', 'rare'), [(49, True), (50, False)])  # of 8 maps of 64 x 96
